@@ -1,0 +1,102 @@
+"""The errors, in two families: ours, which somebody here can mend, and the peer's, which nobody here can.
+
+::
+
+    WshubError
+    ├── LocalError
+    │   ├── ConfigError             a setting is wrong                       exit code 1
+    │   └── ServiceUnavailable      no process can serve the request         HTTP status
+    │       ├── ServiceNotFound     there is no such file                    404
+    │       ├── ServiceFailed       it does not start                        500
+    │       ├── ServiceCrashing     it died too often of late                503, Retry-After
+    │       └── HubStopping         the hub is going down                    503
+    └── RemoteError
+        ├── HandshakeError          a client's request cannot be served      HTTP status
+        └── WireError               a service process broke the wire format  process killed, its clients get 1011
+
+A status is said once, here; close codes of live connections are said once, in :mod:`wshub.link`.
+"""
+
+
+class WshubError(Exception):
+    """Everything that wshub raises on purpose."""
+
+
+class LocalError(WshubError):
+    """Something on this side: a setting, a folder, a service."""
+
+
+class ConfigError(LocalError):
+    """A setting is wrong; the text is one sentence that says which and what to do."""
+
+
+class RemoteError(WshubError):
+    """Something that a peer sent."""
+
+
+class HttpError(WshubError):
+    """An error that a client is told of as an HTTP response instead of a 101 (RFC 6455, section 4.2.2).
+
+    `status` is the status code, `headers` what goes with it. The text is meant for the client.
+    """
+
+    status = 500
+
+    def __init__(self, text: str, status: int | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(text)
+        self.headers = headers
+        if status is not None:
+            self.status = status
+
+
+class ServiceUnavailable(LocalError, HttpError):
+    """No service process can serve the request."""
+
+
+class ServiceNotFound(ServiceUnavailable):
+    """The URL names no service: no such file, or a name that no service can have."""
+
+    status = 404
+
+    def __init__(self, text: str = "No such service.") -> None:
+        super().__init__(text)
+
+
+class ServiceFailed(ServiceUnavailable):
+    """The service's module does not start; why is in the log and not for the client."""
+
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__("The service does not start. Its log says why.")
+
+
+class ServiceCrashing(ServiceUnavailable):
+    """The service died too often of late; `retry_after` is in whole seconds, at least 1."""
+
+    status = 503
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            "The service is not available at the moment. Try again later.", headers=(("Retry-After", str(retry_after)),)
+        )
+        self.retry_after = retry_after
+
+
+class HubStopping(ServiceUnavailable):
+    """The hub is stopping and starts nothing any more."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The hub is stopping.")
+
+
+class HandshakeError(RemoteError, HttpError):
+    """A client's request breaks HTTP or RFC 6455, or is not allowed."""
+
+    status = 400
+
+
+class WireError(RemoteError):
+    """A service process sent bytes that are no batch, or said what it has no right to say."""

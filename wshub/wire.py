@@ -1,0 +1,265 @@
+r"""The wire protocol between the hub and a service process: its vocabulary, its codec, its limits.
+
+A service process has two pipes of its own: it reads from descriptor `FROM_HUB` (3) and writes to `TO_HUB` (4). Each
+carries a stream of *batches*, each batch one or more *transactions*: a kind, a socket id, a payload. All integers that
+are not inside a pickle are little-endian.
+
+::
+
+    stream      batch | batch | batch ...                  until end of file, which means: finish and exit
+    batch       +-----------+----------------- - - -+
+                | size: u32 | body: size bytes      |      1 <= size <= MAX_BATCH
+                +-----------+----------------- - - -+
+
+**From the hub**, which the service trusts, the body is a pickle (protocol 5) of a list of plain tuples
+``(kind, socket_id, payload)``. Tuples, because a class of our own would cost twelve times as much to pickle.
+
+==========  ====  ==============================================================================================
+NEWSOCKET   0     ``(address, path, query, headers, subprotocol)``: see :class:`wshub.service.client.Client`
+DATA        1     `str` for a text message, `bytes` for a binary one
+CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it
+==========  ====  ==============================================================================================
+
+**To the hub**, which does not trust the service, a pickle of the same tuples would be an open door: even with every
+global refused, nine bytes can make an unpickler take gigabytes. So the body is columns first, payloads after::
+
+    body        +------------+------------------------------------------+--------------------- - -
+                | count: u32 | pickle of (kinds, socket_ids, sizes)      | payloads, end to end
+                +------------+------------------------------------------+--------------------- - -
+
+The pickle (protocol 3) holds three `bytes`: kinds as u8, socket ids as u64, sizes of the payloads as u32, `count` of
+each (1 <= count <= MAX_COUNT). Nothing but the columns varies in it, so its frame is known from `count` alone:
+:func:`decode_columns` compares the four constant pieces and reads the columns where they must be, and no unpickler
+ever sees what a service wrote.
+
+================  ====  =======================================================================================
+DATA              1     a text message as UTF-8
+CLOSE             2     code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455, section 5.5.1
+BINARY            3     a binary message
+MULTICAST         4     count: u32, then that many socket ids: u64, then a text message; socket id 0
+MULTICAST_BINARY  5     the same with a binary message
+READY             6     lines ``name value`` of what the class declares; once, before anything else; socket id 0
+FAILED            7     the traceback of why there is no service, as text; nothing follows; socket id 0
+================  ====  =======================================================================================
+
+The seed's kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends
+are always of one version: the hub starts the service's interpreter with its own package.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pickle import dumps, loads
+from struct import Struct, pack, unpack_from
+from typing import Any
+
+from wshub.errors import WireError
+
+FROM_HUB = 3
+TO_HUB = 4
+
+NEWSOCKET = 0
+DATA = 1
+CLOSE = 2
+BINARY = 3
+MULTICAST = 4
+MULTICAST_BINARY = 5
+READY = 6
+FAILED = 7
+
+Transaction = tuple[int, int, Any]
+"""``(kind, socket_id, payload)``"""
+
+MAX_BATCH = 64 << 20
+"""The largest body, in bytes: four times the largest message of the Autobahn test suite."""
+
+MAX_COUNT = 4096
+"""The most transactions in a batch: beyond a few hundred a batch costs no less for each."""
+
+MAX_MESSAGE = MAX_BATCH // 2
+"""The largest payload of a message, in bytes: what is left for the addresses of a multicast is plenty."""
+
+PIPE_SIZE = 1 << 20
+"""What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""
+
+_U32 = Struct("<I")
+_SIZE_AND_COUNT = Struct("<II")
+_CLOSE_CODE = Struct(">H")
+
+
+# Framing: where batches begin and end.
+
+
+class BatchReader:
+    """Cuts a stream of bytes, however it arrives, into the bodies of batches; linear in the number of bytes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []  # of a batch that has begun; never enough of it to be a whole one
+        self._missing = 0  # bytes that its end is away, once its size is known
+
+    def feed(self, data: bytes) -> Iterator[memoryview]:
+        """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be."""
+        if self._pieces:
+            self._pieces.append(data)
+            if len(data) < self._missing:
+                self._missing -= len(data)
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        view = memoryview(data)
+        start, available = 0, len(data)
+        while available - start >= 4:
+            (size,) = _U32.unpack_from(data, start)
+            if not 0 < size <= MAX_BATCH:
+                raise WireError(f"a batch of {size} bytes; it must have 1 to {MAX_BATCH}")
+            end = start + 4 + size
+            if end > available:
+                self._missing = end - available
+                break
+            yield view[start + 4 : end]
+            start = end
+        else:
+            self._missing = 0  # not even its size is here: look again at whatever comes
+        if start < available:
+            self._pieces.append(data[start:])
+
+    @property
+    def is_inside_batch(self) -> bool:
+        """Whether the stream would be cut in the middle of a batch if it ended here."""
+        return bool(self._pieces)
+
+
+# From the hub: plain pickles.
+
+
+def encode_batch(transactions: list[Transaction]) -> bytes:
+    """The bytes of a batch from the hub. Payloads of plain types only."""
+    body = dumps(transactions, 5)
+    return _U32.pack(len(body)) + body
+
+
+def decode_batch(body: memoryview) -> list[Transaction]:
+    """The transactions in a body from the hub. For the service alone: it loads whatever the pickle says."""
+    transactions: list[Transaction] = loads(body)
+    return transactions
+
+
+# To the hub: columns.
+
+
+def encode_columns(transactions: list[tuple[int, int, bytes]]) -> bytes:
+    """The bytes of a batch to the hub: at most `MAX_COUNT` transactions, `MAX_BATCH` bytes."""
+    count = len(transactions)
+    kinds, socket_ids, payloads = zip(*transactions, strict=True)
+    start, after_kinds, after_ids, end = _pickle_pieces(count)
+    ids = pack(f"<{count}Q", *socket_ids)
+    sizes = pack(f"<{count}I", *map(len, payloads))
+    body = b"".join((start, bytes(kinds), after_kinds, ids, after_ids, sizes, end, *payloads))
+    return _SIZE_AND_COUNT.pack(len(body) + 4, count) + body
+
+
+def decode_columns(body: memoryview) -> Iterator[tuple[int, int, bytes]]:
+    """The transactions in a body to the hub, payloads as `bytes`.
+
+    Raise `WireError` unless it is just what :func:`encode_columns` writes; kinds and ids are for the caller to judge.
+    """
+    if len(body) < 4:
+        raise WireError("a batch that ends before its count")
+    (count,) = _U32.unpack_from(body)
+    if not 0 < count <= MAX_COUNT:
+        raise WireError(f"a batch of {count} transactions; it must have 1 to {MAX_COUNT}")
+    start, after_kinds, after_ids, end = _pickle_pieces(count)
+    kinds_at = 4 + len(start)
+    ids_at = kinds_at + count + len(after_kinds)
+    sizes_at = ids_at + 8 * count + len(after_ids)
+    payloads_at = sizes_at + 4 * count + len(end)
+    if (
+        len(body) < payloads_at
+        or body[4:kinds_at] != start
+        or body[kinds_at + count : ids_at] != after_kinds
+        or body[ids_at + 8 * count : sizes_at] != after_ids
+        or body[sizes_at + 4 * count : payloads_at] != end
+    ):
+        raise WireError("a batch whose pickle is not the three columns of its count")
+    kinds = body[kinds_at : kinds_at + count]
+    socket_ids = unpack_from(f"<{count}Q", body, ids_at)
+    ends = list(accumulate(unpack_from(f"<{count}I", body, sizes_at), initial=payloads_at))
+    if ends[-1] != len(body):
+        raise WireError("a batch whose payloads are not as long as it says")
+    data = bytes(body)
+    return zip(kinds, socket_ids, [data[i:j] for i, j in pairwise(ends)], strict=True)
+
+
+@lru_cache(MAX_COUNT)
+def _pickle_pieces(count: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """What a protocol 3 pickle of three `bytes` of `count`, 8 × `count` and 4 × `count` has around them."""
+    return (
+        b"\x80\x03" + _bytes_opcode(count),
+        b"q\x00" + _bytes_opcode(8 * count),
+        b"q\x01" + _bytes_opcode(4 * count),
+        b"q\x02\x87q\x03.",
+    )
+
+
+def _bytes_opcode(size: int) -> bytes:
+    """SHORT_BINBYTES or BINBYTES, whichever pickle writes for `size` bytes."""
+    return b"C" + bytes((size,)) if size < 256 else b"B" + _U32.pack(size)
+
+
+# Payloads to the hub that have a structure of their own.
+
+
+def encode_close(code: int, reason: str) -> bytes:
+    """The payload of a CLOSE to the hub; the reason is cut to 123 bytes, between characters."""
+    return _CLOSE_CODE.pack(code) + reason.encode()[:123].decode(errors="ignore").encode()
+
+
+def decode_close(payload: bytes) -> tuple[int, bytes]:
+    """Code and reason, as UTF-8, of a CLOSE to the hub; raise `WireError` at one that no close frame may carry."""
+    if not 2 <= len(payload) <= 125:
+        raise WireError("a CLOSE that is not a code and a reason of at most 123 bytes")
+    (code,) = _CLOSE_CODE.unpack_from(payload)
+    if not is_sendable_close_code(code):
+        raise WireError(f"a CLOSE with code {code}")
+    reason = payload[2:]
+    try:
+        reason.decode()
+    except UnicodeDecodeError:
+        raise WireError("a CLOSE whose reason is not UTF-8") from None
+    return code, reason
+
+
+def is_sendable_close_code(code: int) -> bool:
+    """Whether a close frame may carry `code` (RFC 6455, section 7.4, and IANA's registry of close codes)."""
+    return 3000 <= code <= 4999 or code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)
+
+
+def encode_multicast(socket_ids: list[int], message: bytes) -> bytes:
+    """The payload of a MULTICAST: `message` for each of `socket_ids`."""
+    count = len(socket_ids)
+    return pack(f"<I{count}Q", count, *socket_ids) + message
+
+
+def decode_multicast(payload: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The socket ids and the message of a MULTICAST; raise `WireError` if it ends among the ids."""
+    if len(payload) < 4:
+        raise WireError("a MULTICAST that ends before its count")
+    (count,) = _U32.unpack_from(payload)
+    end = 4 + 8 * count
+    if len(payload) < end:
+        raise WireError("a MULTICAST that ends among its socket ids")
+    return unpack_from(f"<{count}Q", payload, 4), payload[end:]
+
+
+def encode_ready(declared: dict[str, str]) -> bytes:
+    """The payload of READY: what the service's class declares, by name. No value has a line break."""
+    return "\n".join(f"{name} {value}" for name, value in declared.items()).encode()
+
+
+def decode_ready(payload: bytes) -> dict[str, str]:
+    """What READY declares; raise `WireError` if it is not text."""
+    try:
+        lines = payload.decode().split("\n")
+    except UnicodeDecodeError:
+        raise WireError("a READY that is not UTF-8") from None
+    return dict(line.split(" ", 1) for line in lines if " " in line)
