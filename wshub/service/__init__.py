@@ -1,0 +1,15 @@
+"""The service kit: what runs in a service process. Standard library only, so that a process costs a few megabytes.
+
+===============  ======================================================================================
+`__main__`       the process: finds the class in the module, says READY or FAILED, serves until the end
+`channel`        its end of the two pipes: transactions in, transactions out, in batches
+`client`         one connected client
+`base`           what all services written with hooks have: clients, broadcast, what goes wrong in a hook
+`handlers`       `wshub.Service`: hooks are plain methods
+`coroutines`     `wshub.AsyncService`: hooks are coroutines, on asyncio
+`timers`         ``call_later`` and ``call_every`` without asyncio
+`queues`         the two queues of the seed's services, on the pipes
+`subscribable`   the seed's event system
+`classic/`       the modules that the seed's services import: ``Services``, ``WebSockets``
+===============  ======================================================================================
+"""

@@ -1,0 +1,128 @@
+"""A service process: ``python -P -m wshub.service ROOT ROUTE MODULE``, started by the hub with its pipes in place.
+
+It says READY once the first client may come, or FAILED and why there will be none, and serves until the hub closes the
+pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr are the author's own: the hub logs them.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+from wshub.service.base import HookedService, declared_subprotocols
+from wshub.service.channel import Channel
+from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
+
+MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells
+
+
+def main(root: str, route: str, module_file: str) -> int:
+    """Run the service whose class is in `module_file`; return the exit status."""
+    os.setsid()  # a Ctrl-C in the hub's terminal is for the hub, and the whole group can be ended at once
+    for fd in (FROM_HUB, TO_HUB):
+        os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
+    os.chdir(root)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    put_on_path(root)
+    channel = Channel()
+    is_ready = False
+
+    def on_ready() -> None:
+        nonlocal is_ready
+        is_ready = True
+        channel.post(READY, 0, encode_ready(declared))
+        channel.flush()
+
+    try:
+        serve, declared = load(module_file, "services" + route.replace("/", "."), channel)
+        gc.freeze()  # what is here now stays: later collections need not look at it again
+        serve(on_ready)
+    except BrokenPipeError:
+        return 0  # the hub is gone, and with it everybody whom this could serve
+    except BaseException:  # SystemExit too: a service that exits while it starts does not start
+        if is_ready:
+            raise
+        channel.post(FAILED, 0, format_traceback())
+        channel.flush()
+        return 1
+    return 0
+
+
+def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], dict[str, str]]:
+    """Import the module and make its Service. Return what serves, and what the class declares."""
+    module = import_file(module_file, name)
+    cls = getattr(module, "Service", None)
+    if cls is None:
+        raise TypeError(f"{module_file} has no class Service")
+    if isinstance(cls, type) and issubclass(cls, HookedService):
+        service = cls()
+        service._begin(channel)
+        return service._serve, {"subprotocols": declared_subprotocols(service)}
+    queues = sys.modules.get("wshub.service.queues")  # only a module that imported it can have derived from it
+    if queues and isinstance(cls, type) and issubclass(cls, queues.ClassicService):
+        return load_classic(cls, queues, channel), {"subprotocols": declared_subprotocols(cls)}
+    raise TypeError(
+        f"class Service in {module_file} must be derived from wshub.Service, wshub.AsyncService or Services.Service"
+    )
+
+
+def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[[], None]], None]:
+    """Make a Service in the seed's style, with its queues."""
+    receive_queue = queues.ReceiveQueue(channel, queues.ShutdownFlag())
+    send_queue = queues.SendQueue(channel, receive_queue)
+    service = cls(send_queue, receive_queue)
+
+    def serve(on_ready: Callable[[], None]) -> None:
+        on_ready()
+        try:
+            service.run()
+        except queues.ShutDown:
+            pass  # it was waiting for a transaction when the end came
+        channel.flush()
+
+    return serve
+
+
+def import_file(file: str, name: str) -> ModuleType:
+    """Import one file under a name that no other module has."""
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def put_on_path(root: str) -> None:
+    """Let services import what lies beside them.
+
+    `root` goes after the standard library, so that a service called ``json`` breaks nobody's ``import json``, and
+    before everything that is installed.
+    """
+    installed = (i for i, entry in enumerate(sys.path) if entry.endswith(("site-packages", "dist-packages")))
+    sys.path.insert(next(installed, len(sys.path)), root)
+    sys.path.append(os.path.join(os.path.dirname(__file__), "classic"))
+
+
+def format_traceback() -> bytes:
+    """The traceback of the current exception, from the frame where the author's code begins."""
+    import traceback  # noqa: PLC0415 - 2 ms that most processes never need
+
+    kind, error, frames = sys.exc_info()
+    own = os.path.dirname(__file__)
+    while frames and frames.tb_next and _is_ours(frames.tb_frame.f_code.co_filename, own):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(kind, error, frames))
+    return text.encode(errors="backslashreplace")[-MAX_TRACEBACK:]
+
+
+def _is_ours(filename: str, own: str) -> bool:
+    return filename.startswith((own, "<frozen importlib"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""What services written with hooks have in common, be the hooks methods or coroutines."""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, Self
+
+from wshub.service.channel import Channel, Message
+from wshub.service.client import Client
+from wshub.wire import CLOSE, NEWSOCKET, Transaction
+
+
+class HookedService:
+    """The clients of a service, by id, and what can be done with all of them."""
+
+    subprotocols: tuple[str, ...] = ()
+    """What the service speaks, in order of preference (RFC 6455, section 1.9)."""
+
+    clients: dict[int, Client]
+    """The clients that are connected, by `Client.id`."""
+
+    _channel: Channel
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Prepare the attributes here, so that an ``__init__`` that forgets ``super()`` breaks nothing."""
+        self = super().__new__(cls)
+        self.clients = {}
+        return self
+
+    def broadcast(self, data: Message, exclude: Iterable[Client | int] = ()) -> int:
+        """Send `data` to every client but those in `exclude`, clients or ids; it crosses to the hub once.
+
+        Return the number of clients. Raise as `Client.send` does.
+        """
+        excluded = {client if isinstance(client, int) else client.id for client in exclude}
+        socket_ids = [id_ for id_, client in self.clients.items() if client.is_open and id_ not in excluded]
+        if socket_ids:
+            self._channel.multicast(socket_ids, data)
+        return len(socket_ids)
+
+    def _begin(self, channel: Channel) -> None:
+        """Everything before READY; what it raises is why the service does not start."""
+        self._channel = channel
+
+    @abstractmethod
+    def _serve(self, on_ready: Any) -> None:
+        """Call `on_ready` once the first client may come, then serve until the hub closes the pipe."""
+
+    def _client_of(self, transaction: Transaction) -> Client:
+        """The client that a transaction is about, kept in `clients` from its NEWSOCKET to its CLOSE."""
+        kind, socket_id, payload = transaction
+        if kind == NEWSOCKET:
+            client = self.clients[socket_id] = Client(socket_id, payload, self._channel)
+        elif kind == CLOSE:
+            client = self.clients.pop(socket_id)
+            client.is_open = False
+        else:
+            client = self.clients[socket_id]
+        return client
+
+    def _hook_failed(self, client: Client | None) -> None:
+        """A hook raised: the traceback goes to the log, its client is closed, the service lives on."""
+        import traceback  # noqa: PLC0415 - 2 ms that most processes never need
+
+        traceback.print_exc(file=sys.stderr)
+        if client is not None:
+            client.close(1011, "The service failed.")
+
+
+def declared_subprotocols(service: object) -> str:
+    """What a service's `subprotocols` are, for READY. Raise `TypeError` at what is not a sequence of tokens."""
+    names = getattr(service, "subprotocols", ())
+    if isinstance(names, str) or not all(isinstance(name, str) and _is_token(name) for name in names):
+        raise TypeError(f"subprotocols must be a tuple of names without spaces or commas, not {names!r}")
+    return ",".join(names)
+
+
+def _is_token(name: str) -> bool:
+    return name.isascii() and name.isprintable() and not set(name) & set(' "(),/:;<=>?@[\\]{}') and bool(name)

@@ -1,0 +1,127 @@
+"""A service's end of the two pipes (the format is in :mod:`wshub.wire`)."""
+
+import os
+import select
+from _thread import allocate_lock  # what threading.Lock is, without the millisecond for the rest of threading
+from collections.abc import Callable
+
+from wshub.wire import (
+    BINARY,
+    DATA,
+    FROM_HUB,
+    MAX_COUNT,
+    MAX_MESSAGE,
+    MULTICAST,
+    MULTICAST_BINARY,
+    TO_HUB,
+    BatchReader,
+    Transaction,
+    decode_batch,
+    encode_columns,
+    encode_multicast,
+)
+
+READ_SIZE = 256 << 10  # bytes; a larger buffer costs more to allocate than the calls it saves
+
+FLUSH_COUNT = 256  # transactions; beyond this a batch gets no cheaper, and the hub might as well begin with it
+FLUSH_SIZE = 64 << 10  # bytes; what one such message takes to copy is more than a write of its own takes
+
+Message = str | bytes | bytearray | memoryview
+
+
+class Channel:
+    """Transactions in and out. What is posted is written at the next flush, or sooner if it gets much.
+
+    Any thread may post and flush; the order of one thread's posts is kept. `on_first_post` is called when there is
+    something to flush where there was nothing.
+    """
+
+    def __init__(self, read_fd: int = FROM_HUB, write_fd: int = TO_HUB) -> None:
+        self.read_fd = read_fd
+        self.on_first_post: Callable[[], object] | None = None
+        self._write_fd = write_fd
+        self._reader = BatchReader()
+        self._outbox: list[tuple[int, int, bytes]] = []
+        self._writing = allocate_lock()
+        self._poll = select.poll()
+        self._poll.register(read_fd, select.POLLIN)
+        self._wake_fd: int | None = None
+
+    def receive(self, timeout: float | None = None) -> list[Transaction] | None:
+        """Wait for the hub: the transactions that came, or none after `timeout` seconds or a `wake`.
+
+        None means the end of the stream.
+        """
+        if timeout is not None or self._wake_fd is not None:
+            ready = self._poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+            if self._wake_fd is not None and any(fd == self._wake_fd for fd, _ in ready):
+                os.eventfd_read(self._wake_fd)
+            if all(fd != self.read_fd for fd, _ in ready):
+                return []
+        data = os.read(self.read_fd, READ_SIZE)
+        if not data:
+            return None
+        transactions: list[Transaction] = []
+        for body in self._reader.feed(data):
+            transactions += decode_batch(body)
+        return transactions
+
+    def enable_wake(self) -> None:
+        """Let `wake` work from now on."""
+        self._wake_fd = os.eventfd(0)
+        self._poll.register(self._wake_fd, select.POLLIN)
+
+    def wake(self) -> None:
+        """End a `receive` that is waiting, or else the next one. For use in other threads."""
+        assert self._wake_fd is not None
+        os.eventfd_write(self._wake_fd, 1)
+
+    def post(self, kind: int, socket_id: int, payload: bytes) -> None:
+        """Queue a transaction for the hub."""
+        outbox = self._outbox
+        outbox.append((kind, socket_id, payload))
+        if len(payload) > FLUSH_SIZE or len(outbox) >= FLUSH_COUNT:
+            self.flush()
+        elif self.on_first_post and len(outbox) == 1:
+            self.on_first_post()
+
+    def send(self, socket_id: int, data: Message) -> None:
+        """Queue a message to one client: text if it is `str`, else binary."""
+        if isinstance(data, str):
+            self.post(DATA, socket_id, encode_message(data))
+        else:
+            self.post(BINARY, socket_id, encode_message(data))
+
+    def multicast(self, socket_ids: list[int], data: Message) -> None:
+        """Queue one message to many clients: it crosses the pipe once."""
+        kind = MULTICAST if isinstance(data, str) else MULTICAST_BINARY
+        self.post(kind, 0, encode_multicast(socket_ids, encode_message(data)))
+
+    def flush(self) -> None:
+        """Write everything that is queued; waits while the pipe is full, which ends because the hub always reads."""
+        with self._writing:
+            outbox = self._outbox
+            while outbox:
+                batch = outbox[:MAX_COUNT]
+                del outbox[: len(batch)]  # in place: another thread may be appending to this very list
+                self._write(encode_columns(batch))
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._write_fd, data)
+        if written < len(data):
+            rest = memoryview(data)[written:]
+            while rest:
+                rest = rest[os.write(self._write_fd, rest) :]
+
+
+def encode_message(data: Message) -> bytes:
+    """The payload of a message. Raise `TypeError` or `ValueError` at what cannot be sent."""
+    if isinstance(data, str):
+        payload = data.encode()
+    elif isinstance(data, bytes | bytearray | memoryview):
+        payload = bytes(data)
+    else:
+        raise TypeError(f"a message is str (text) or bytes (binary), not {type(data).__name__}")
+    if len(payload) > MAX_MESSAGE:
+        raise ValueError(f"a message of {len(payload)} bytes; at most {MAX_MESSAGE} can be sent")
+    return payload

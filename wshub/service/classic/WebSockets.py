@@ -1,0 +1,5 @@
+"""The seed's module of the same name, for services that do ``import WebSockets``."""
+
+from wshub.service.queues import WebSocketTransaction
+
+__all__ = ["WebSocketTransaction"]

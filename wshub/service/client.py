@@ -1,0 +1,98 @@
+"""One connected client, as a service sees it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from wshub.service.channel import Channel, Message
+from wshub.wire import CLOSE, encode_close, is_sendable_close_code
+
+
+class Client:
+    """One connected client. `state` is the service's own: any attribute may be set on it.
+
+    Attributes: `id`, an int, unique within the service process; `address`, a pair of host and port; `path` and `query`
+    of the URL, as they were sent; `headers`, by name in lower case; `subprotocol`, the one agreed upon, or None.
+    """
+
+    __slots__ = ("_channel", "_opening", "_state", "id", "inbox", "is_closing", "is_open")
+
+    def __init__(self, socket_id: int, opening: tuple[Any, ...], channel: Channel) -> None:
+        self.id = socket_id
+        self.is_open = True
+        """False once either side has closed: nothing can be sent, and no message comes any more."""
+        self.is_closing = False
+        """True once the service has called `close`."""
+        self.inbox: Any = None  # AsyncService's: what waits for this client's turn
+        self._opening = opening
+        self._state: SimpleNamespace | None = None
+        self._channel = channel
+
+    def send(self, data: Message) -> bool:
+        """Send a message: text if `data` is `str`, else binary. False if the client is gone; it never waits.
+
+        Raise `TypeError` if it is neither, `ValueError` at text that has no UTF-8 form or at more than 32 MiB.
+        """
+        if self.is_open:
+            self._channel.send(self.id, data)
+        return self.is_open
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection with a status code (RFC 6455, section 7.4) and a reason of at most 123 bytes of UTF-8.
+
+        No message of this client arrives after this; `on_close` does, once the connection is really closed. Raise
+        `ValueError` at a code that no close frame may carry.
+        """
+        if not is_sendable_close_code(code):
+            raise ValueError(f"{code} is not a close code that can be sent: use 1000 or 3000 to 4999")
+        if self.is_open:
+            self._channel.post(CLOSE, self.id, encode_close(code, reason))
+            self.is_open = False
+            self.is_closing = True
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the peer."""
+        host, port = self._opening[0]
+        return host, port
+
+    @property
+    def path(self) -> str:
+        """The URL's path, as it was sent."""
+        return str(self._opening[1])
+
+    @property
+    def query(self) -> str:
+        """The URL's query, as it was sent, without the question mark; `urllib.parse.parse_qs` takes it apart."""
+        return str(self._opening[2])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The handshake request's headers by name, in lower case."""
+        headers: dict[str, str] = self._opening[3]
+        return headers
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of the handshake request by name. Malformed ones are left out."""
+        from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415 - few services want it, all would pay
+
+        try:
+            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("cookie", "")).items()}
+        except CookieError:
+            return {}
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol agreed upon, one of the service's `subprotocols`, or None."""
+        subprotocol: str | None = self._opening[4]
+        return subprotocol
+
+    @property
+    def state(self) -> SimpleNamespace:
+        """A place for whatever the service wants to remember about this client."""
+        if self._state is None:
+            self._state = SimpleNamespace()
+        return self._state
+
+    def __repr__(self) -> str:
+        return f"<Client {self.id} {self.address[0]}:{self.address[1]}>"

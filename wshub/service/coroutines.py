@@ -1,0 +1,171 @@
+"""Services written with coroutines, on asyncio."""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+from wshub.service.base import HookedService
+from wshub.service.channel import READ_SIZE
+from wshub.service.client import Client
+from wshub.wire import CLOSE, NEWSOCKET, BatchReader, Transaction, decode_batch
+
+HIGH_MARK = 1024  # transactions that wait for their turn; above it the pipe is not read, and TCP tells the clients
+LOW_MARK = 512
+
+
+class AsyncService(HookedService):
+    """Base class of a service whose hooks are coroutines.
+
+    One client's hooks run one after the other, in the order of its messages; those of different clients side by side.
+    """
+
+    async def on_start(self) -> None:
+        """Called once, before the first client."""
+
+    async def on_open(self, client: Client) -> None:
+        """Called when a client has connected."""
+
+    async def on_message(self, client: Client, data: Any) -> None:
+        """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+
+    async def on_close(self, client: Client, code: int, reason: str) -> None:
+        """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
+
+    async def on_stop(self) -> None:
+        """Called once, after the last client: the process exits when it returns."""
+
+    def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
+        """Call ``call(*args)``, a function or a coroutine function, once, after `seconds`. Return a task to cancel."""
+        return self._spawn(self._call_after(seconds, call, args), self._timers)
+
+    def call_every(self, seconds: float, call: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
+        """The same every `seconds`, which must be more than 0. Calls that are late are not made up for."""
+        if seconds <= 0:
+            raise ValueError(f"call_every needs more than 0 seconds, not {seconds}")
+        return self._spawn(self._call_repeatedly(seconds, call, args), self._timers)
+
+    # The loop.
+
+    _source: "_Source"
+    _waiting: int
+    """Transactions whose hook has not returned."""
+    _workers: set[asyncio.Task[None]]
+    """Those that run hooks; asyncio itself holds tasks weakly."""
+    _timers: set[asyncio.Task[None]]
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        self = super().__new__(cls)
+        self._waiting = 0
+        self._workers = set()
+        self._timers = set()
+        return self
+
+    def _serve(self, on_ready: Callable[[], None]) -> None:
+        asyncio.run(self._main(on_ready))
+
+    async def _main(self, on_ready: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._channel.on_first_post = partial(loop.call_soon, self._channel.flush)
+        await self.on_start()
+        on_ready()
+        self._source = _Source(self._channel.read_fd, self._accept)
+        await self._source.wait_for_end()
+        if self._workers:
+            await asyncio.wait(self._workers)
+        for timer in self._timers:
+            timer.cancel()
+        await self._guarded(None, self.on_stop)
+        self._channel.flush()
+
+    def _accept(self, transactions: list[Transaction]) -> None:
+        """Let each transaction's hook run when it is its client's turn."""
+        for transaction in transactions:
+            client = self._client_of(transaction)
+            if client.inbox is None:
+                client.inbox = deque([transaction])
+                self._spawn(self._work(client), self._workers)
+            else:
+                client.inbox.append(transaction)
+        self._waiting += len(transactions)
+        if self._waiting > HIGH_MARK:
+            self._source.pause()
+
+    async def _work(self, client: Client) -> None:
+        """Run a client's hooks until none waits: a task a burst, so that an idle client costs nothing."""
+        inbox = client.inbox
+        while inbox:
+            kind, _, payload = inbox[0]
+            if kind == NEWSOCKET:
+                await self._guarded(client, self.on_open, client)
+            elif kind == CLOSE:
+                await self._guarded(client, self.on_close, client, *payload)
+            elif not client.is_closing:
+                await self._guarded(client, self.on_message, client, payload)
+            inbox.popleft()
+            self._waiting -= 1
+            if self._waiting == LOW_MARK:
+                self._source.resume()
+        client.inbox = None
+
+    async def _guarded(self, client: Client | None, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            result = hook(*args)
+            if hasattr(result, "__await__"):
+                await result
+        except Exception:
+            self._hook_failed(client)
+
+    async def _call_after(self, seconds: float, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        await asyncio.sleep(seconds)
+        await self._guarded(None, call, *args)
+
+    async def _call_repeatedly(self, seconds: float, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due += seconds * (1 + max(0, (loop.time() - due) // seconds))
+            await asyncio.sleep(due - loop.time())
+            await self._guarded(None, call, *args)
+
+    def _spawn(self, coroutine: Any, tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+
+class _Source:
+    """The pipe from the hub as the loop sees it: transactions come until the end, unless it is paused."""
+
+    def __init__(self, fd: int, accept: Callable[[list[Transaction]], None]) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._accept = accept
+        self._reader = BatchReader()
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
+
+    async def wait_for_end(self) -> None:
+        """Read until the hub closes the pipe."""
+        self.resume()
+        await self._end
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self._end.done():
+            self._loop.add_reader(self._fd, self._read)
+
+    def _read(self) -> None:
+        data = os.read(self._fd, READ_SIZE)
+        for body in self._reader.feed(data):
+            self._accept(decode_batch(body))
+        if not data:
+            self.pause()
+            self._end.set_result(None)

@@ -1,0 +1,107 @@
+"""Services written with handlers: one thread, one loop, plain methods."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Self
+
+from wshub.service.base import HookedService
+from wshub.service.client import Client
+from wshub.service.timers import Timer, Timers
+from wshub.wire import CLOSE, DATA, NEWSOCKET, Transaction
+
+
+class Service(HookedService):
+    """Base class of a service whose hooks are plain methods, called one at a time.
+
+    A hook that takes long keeps every client waiting: use `wshub.AsyncService`, or a thread and `call_from_thread`.
+    """
+
+    def on_start(self) -> None:
+        """Called once, before the first client."""
+
+    def on_open(self, client: Client) -> None:
+        """Called when a client has connected."""
+
+    def on_message(self, client: Client, data: Any) -> None:
+        """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+
+    def on_close(self, client: Client, code: int, reason: str) -> None:
+        """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
+
+    def on_stop(self) -> None:
+        """Called once, after the last client: the process exits when it returns."""
+
+    def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
+        """Call ``call(*args)`` once, after `seconds`. Return a timer that has ``cancel()``."""
+        return self._timers.add(time.monotonic() + seconds, None, call, args)
+
+    def call_every(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
+        """Call ``call(*args)`` every `seconds`, which must be more than 0. Calls that are late are not made up for."""
+        if seconds <= 0:
+            raise ValueError(f"call_every needs more than 0 seconds, not {seconds}")
+        return self._timers.add(time.monotonic() + seconds, seconds, call, args)
+
+    def call_from_thread(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call ``call(*args)`` in the service's own thread, soon. The only method for use in other threads."""
+        self._from_threads.append((call, args))
+        self._channel.wake()
+
+    # The loop.
+
+    _timers: Timers
+    _from_threads: deque[tuple[Callable[..., Any], tuple[Any, ...]]]
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        self = super().__new__(cls)
+        self._timers = Timers()
+        self._from_threads = deque()
+        return self
+
+    def _serve(self, on_ready: Callable[[], None]) -> None:
+        self._channel.enable_wake()
+        self.on_start()
+        on_ready()
+        receive, dispatch, flush = self._channel.receive, self._dispatch, self._channel.flush
+        while (transactions := receive(self._time_to_wait())) is not None:
+            dispatch(transactions)
+            self._call_what_is_due()
+            flush()
+        self._guarded(None, self.on_stop)
+        flush()
+
+    def _dispatch(self, transactions: list[Transaction]) -> None:
+        clients, on_message = self.clients, self.on_message
+        for transaction in transactions:
+            kind, socket_id, payload = transaction
+            if kind == DATA:
+                client = clients[socket_id]
+                if client.is_open:
+                    try:
+                        on_message(client, payload)
+                    except Exception:
+                        self._hook_failed(client)
+            elif kind == NEWSOCKET:
+                client = self._client_of(transaction)
+                self._guarded(client, self.on_open, client)
+            elif kind == CLOSE:
+                client = self._client_of(transaction)
+                self._guarded(client, self.on_close, client, *payload)
+
+    def _time_to_wait(self) -> float | None:
+        due = self._timers.next_due()
+        return None if due is None else due - time.monotonic()
+
+    def _call_what_is_due(self) -> None:
+        while self._from_threads:
+            call, args = self._from_threads.popleft()
+            self._guarded(None, call, *args)
+        for timer in self._timers.pop_due(time.monotonic()):
+            if timer.call is not None:  # an earlier one may have cancelled it
+                self._guarded(None, timer.call, *timer.args)
+
+    def _guarded(self, client: Client | None, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            hook(*args)
+        except Exception:
+            self._hook_failed(client)
