@@ -1,0 +1,255 @@
+"""One service process as the hub sees it: where it is in its life, its sockets, the transactions that go to and fro.
+
+Nothing here reads, writes, waits or knows the time. A :class:`ServiceLink` is told what happens and tells its sockets;
+what it has for the process waits in it until somebody calls :meth:`~ServiceLink.take_batch`.
+
+The life of a link. An event that is not in a state's column changes nothing there::
+
+    event      meaning                              STARTING    READY       STOPPING
+    READY      the process can serve                READY       DEAD †      DEAD †
+    FAILED     the process says why it cannot       FAILED      DEAD †      DEAD
+    BROKE      it sent what it may not              FAILED †    DEAD †      DEAD †
+    HUNG_UP    it closed its pipe                   FAILED †    DEAD †      STOPPING
+    EXITED     it is no more                        FAILED      DEAD        DEAD
+    LATE       it took too long to get READY        FAILED †
+    STOP       the hub has closed its pipe          STOPPING    STOPPING
+
+    †  the process is to be killed
+
+FAILED and DEAD are final: a service is started anew with another link. Sockets that are left when a link becomes DEAD
+are closed with 1011 (RFC 6455, section 7.4.1: "a server is terminating the connection because it encountered an
+unexpected condition"); whoever still waits for READY then is refused.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+
+from wshub import frames
+from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
+from wshub.frames import make_frame
+from wshub.wire import (
+    BINARY,
+    CLOSE,
+    DATA,
+    FAILED,
+    MULTICAST,
+    MULTICAST_BINARY,
+    NEWSOCKET,
+    READY,
+    BatchReader,
+    Transaction,
+    decode_close,
+    decode_columns,
+    decode_multicast,
+    decode_ready,
+    encode_batch,
+)
+
+SERVICE_DIED = (1011, b"The service died.")
+GOING_AWAY = (1001, b"The hub is stopping.")
+ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
+
+
+_OPCODES = {DATA: frames.TEXT, BINARY: frames.BINARY, MULTICAST: frames.TEXT, MULTICAST_BINARY: frames.BINARY}
+
+
+class State(Enum):
+    """Where a link is in its life."""
+
+    STARTING = "starting"
+    READY = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+class Event(Enum):
+    """What can happen to a link."""
+
+    READY = "it is ready"
+    FAILED = "it does not start"
+    BROKE = "it broke the wire protocol"
+    HUNG_UP = "it closed its pipe"
+    EXITED = "it exited"
+    LATE = "it did not get ready in time"
+    STOP = "it is asked to stop"
+
+
+KILL = True
+_TABLE: dict[tuple[State, Event], tuple[State, bool]] = {
+    (State.STARTING, Event.READY): (State.READY, not KILL),
+    (State.STARTING, Event.FAILED): (State.FAILED, not KILL),
+    (State.STARTING, Event.BROKE): (State.FAILED, KILL),
+    (State.STARTING, Event.HUNG_UP): (State.FAILED, KILL),
+    (State.STARTING, Event.EXITED): (State.FAILED, not KILL),
+    (State.STARTING, Event.LATE): (State.FAILED, KILL),
+    (State.STARTING, Event.STOP): (State.STOPPING, not KILL),
+    (State.READY, Event.READY): (State.DEAD, KILL),
+    (State.READY, Event.FAILED): (State.DEAD, KILL),
+    (State.READY, Event.BROKE): (State.DEAD, KILL),
+    (State.READY, Event.HUNG_UP): (State.DEAD, KILL),
+    (State.READY, Event.EXITED): (State.DEAD, not KILL),
+    (State.READY, Event.STOP): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.READY): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.FAILED): (State.DEAD, not KILL),
+    (State.STOPPING, Event.BROKE): (State.DEAD, KILL),
+    (State.STOPPING, Event.HUNG_UP): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.EXITED): (State.DEAD, not KILL),
+}
+
+
+class Socket(Protocol):
+    """What a link wants of a client's connection."""
+
+    def wshub_send(self, frames: list[bytes]) -> None:
+        """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
+
+    def wshub_close(self, code: int, reason: bytes) -> None:
+        """Begin the closing handshake. Nothing happens if it has begun."""
+
+
+class ServiceLink:
+    """One service process as the hub sees it. `on_change` is told of every change of state, and whether to kill."""
+
+    def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None]) -> None:
+        self.state = State.STARTING
+        self.subprotocols: tuple[str, ...] = ()
+        self.sockets: dict[int, Socket] = {}
+        self.dropped = 0
+        """Messages for sockets that had closed meanwhile."""
+        self.traceback = ""
+        """Why it does not start, in its own words."""
+        self.on_batch_begun: Callable[[], object] = lambda: None
+        """Called when there is something to send where there was nothing."""
+        self._on_change = on_change
+        self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
+        self._last_id = 0
+        self._outbox: list[Transaction] = []
+        self._reader = BatchReader()
+
+    # Its life.
+
+    def happen(self, event: Event) -> None:
+        """Something happened: go where the table says, and let those know whom it concerns."""
+        before = self.state
+        self.state, kill = _TABLE.get((before, event), (before, not KILL))
+        if self.state is before:
+            return
+        if self.state is State.DEAD:
+            for socket in list(self.sockets.values()):
+                socket.wshub_close(*SERVICE_DIED)
+        self._on_change(self, event, kill)
+        if self.state is State.READY:
+            self._tell_waiting(None)
+        elif self.state is State.STOPPING:
+            self._tell_waiting(HubStopping())
+        else:
+            self._tell_waiting(ServiceFailed())
+
+    def when_ready(self, told: Callable[[ServiceUnavailable | None], None]) -> None:
+        """Call `told` with None once the service is ready, at once if it is; or with why it never will be."""
+        if self.state is State.STARTING:
+            self._waiting.append(told)
+        elif self.state is State.READY:
+            told(None)
+        else:
+            told(HubStopping() if self.state is State.STOPPING else ServiceFailed())
+
+    def _tell_waiting(self, why_not: ServiceUnavailable | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            told(why_not)
+
+    # To the process.
+
+    def open(self, socket: Socket, opening: tuple[Any, ...]) -> int:
+        """A client has connected: give it an id and tell the service."""
+        self._last_id = socket_id = self._last_id + 1
+        self.sockets[socket_id] = socket
+        self.post((NEWSOCKET, socket_id, opening))
+        return socket_id
+
+    def close(self, socket_id: int, code: int, reason: str) -> None:
+        """A client has gone: tell the service."""
+        if self.sockets.pop(socket_id, None) is not None:
+            self.post((CLOSE, socket_id, (code, reason)))
+
+    def post(self, transaction: Transaction) -> None:
+        """Queue a transaction for the service."""
+        self._outbox.append(transaction)
+        if len(self._outbox) == 1:
+            self.on_batch_begun()
+
+    def take_batch(self) -> bytes:
+        """Everything that is queued, as the bytes of a batch; empty if nothing is."""
+        if not self._outbox:
+            return b""
+        outbox, self._outbox = self._outbox, []
+        return encode_batch(outbox)
+
+    # From the process.
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the process's pipe: do what they say. Raise `WireError` at what it has no right to say.
+
+        Frames for one socket go to it together, in order.
+        """
+        batch: dict[int, list[bytes]] = {}
+        try:
+            for body in self._reader.feed(data):
+                for kind, socket_id, payload in decode_columns(body):
+                    if kind in (DATA, BINARY):
+                        frame = make_frame(_OPCODES[kind], payload)
+                        if socket_id in batch:
+                            batch[socket_id].append(frame)
+                        else:
+                            batch[socket_id] = [frame]
+                    else:
+                        self._do(kind, socket_id, payload, batch)
+        finally:
+            self._send(batch)
+
+    def _do(self, kind: int, socket_id: int, payload: bytes, batch: dict[int, list[bytes]]) -> None:
+        """Do what a transaction says that is no message to one client; `batch` is what waits to be sent."""
+        if kind in (MULTICAST, MULTICAST_BINARY):
+            socket_ids, message = decode_multicast(payload)
+            frame = make_frame(_OPCODES[kind], message)  # once, however many it is for
+            for each in socket_ids:
+                batch.setdefault(each, []).append(frame)
+        elif kind == CLOSE:
+            code, reason = decode_close(payload)
+            if socket_id in batch:
+                self._send({socket_id: batch.pop(socket_id)})
+            if socket := self._socket(socket_id):
+                socket.wshub_close(code, reason)
+        elif kind == READY:
+            self._become_ready(decode_ready(payload))
+        elif kind == FAILED:
+            self.traceback = payload.decode(errors="replace")
+            self.happen(Event.FAILED)
+        else:
+            raise WireError(f"a transaction of the unknown kind {kind}")
+
+    def end_of_stream(self) -> None:
+        """The process has closed its pipe."""
+        self.happen(Event.HUNG_UP)
+
+    def _become_ready(self, declared: dict[str, str]) -> None:
+        if self.state is State.READY:
+            raise WireError("a second READY")
+        self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
+        self.happen(Event.READY)
+
+    def _send(self, batch: dict[int, list[bytes]]) -> None:
+        for socket_id, its_frames in batch.items():
+            if socket := self._socket(socket_id):
+                socket.wshub_send(its_frames)
+            else:
+                self.dropped += len(its_frames)
+
+    def _socket(self, socket_id: int) -> Socket | None:
+        """The socket, None if it has closed meanwhile; raise `WireError` if it never was this service's."""
+        if not 0 < socket_id <= self._last_id:
+            raise WireError(f"a transaction for socket {socket_id}, which was never its own")
+        return self.sockets.get(socket_id)
