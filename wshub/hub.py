@@ -1,0 +1,76 @@
+"""The hub as a Twisted service: listens, and stops in order."""
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
+
+from wshub.config import Settings
+from wshub.link import GOING_AWAY
+from wshub.resource import UrlNode, make_site
+from wshub.supervisor import ServiceSupervisor
+from wshub.websocket import HubFactory
+
+
+class Hub(Service):
+    """Serves a folder of services.
+
+    Stopping: no new connections; every client is closed with 1001 and its service told so; every service finishes.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self.name = "wshub"
+        self.supervisor = ServiceSupervisor(reactor, settings)
+        self._reactor = reactor
+        self._settings = settings
+        root = UrlNode(self.supervisor, settings.html)
+        self._factory = HubFactory(reactor, settings, root, make_site(root, settings.handshake_timeout))
+        self.ports: list[Any] = []
+        self._log = Logger(namespace="wshub")
+
+    def privilegedStartService(self) -> None:
+        """Listen, before twistd gives up root: a port below 1024 needs it. Exit with one line if that cannot be."""
+        super().privilegedStartService()
+        for description in self._settings.endpoints:
+            endpoint = serverFromString(self._reactor, description)
+            endpoint.listen(self._factory).addCallbacks(
+                self.ports.append, lambda failure, at=description: self._cannot_listen(at, failure.value)
+            )
+
+    def startService(self) -> None:
+        """Tell where services can be reached."""
+        super().startService()
+        self._log.info("services are in {folder}", folder=self._settings.document_root)
+        for port in self.ports:
+            self._log.info("listening: {address}", address=describe_address(port.getHost()))
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop in order; the result fires when everything has stopped."""
+        super().stopService()
+        yield DeferredList([port.stopListening() for port in self.ports])
+        yield self._close_clients()
+        yield self.supervisor.stop()
+        self._log.info("stopped")
+
+    def _close_clients(self) -> "Deferred[Any]":
+        sockets: list[Any] = [socket for link in self.supervisor.links for socket in link.sockets.values()]
+        for socket in sockets:
+            socket.wshub_close(*GOING_AWAY)
+        closed = DeferredList([socket.is_closed for socket in sockets])
+        return closed.addTimeout(self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None)
+
+    def _cannot_listen(self, description: str, error: BaseException) -> None:
+        raise SystemExit(f"wshub: cannot listen at {description}: {error}")
+
+
+def describe_address(address: Any) -> str:
+    """An address as one types it into a browser, as far as that goes."""
+    host = getattr(address, "host", None)
+    if host is None:
+        return str(address)
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}/"

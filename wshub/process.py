@@ -1,0 +1,307 @@
+"""A service's process and its pipes: the only place that spawns, reads, writes and kills.
+
+The child has descriptors 0 to 4: no input, stdout and stderr, which are logged by the line, and the two pipes of
+:mod:`wshub.wire`. The pipes have descriptors of our own, because Twisted's read 8 KiB at a time and write a turn late.
+
+A process is told to finish by closing its input. If it has not by then, TERM comes after a while, and KILL a little
+later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.
+"""
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wshub.errors import WireError
+from wshub.link import Event, ServiceLink
+from wshub.wire import FROM_HUB, PIPE_SIZE, TO_HUB
+
+READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
+MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
+KILL_DELAY = 1.0  # seconds between TERM and KILL
+OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
+
+
+class PipeReader(FileDescriptor):
+    """The hub's end of the pipe from a service."""
+
+    def __init__(self, reactor: Any, fd: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._fd = fd
+        self._received = received
+        self._ended = ended
+        self.connected = 1
+        self.startReading()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def doRead(self) -> BaseException | None:
+        try:
+            data = os.read(self._fd, READ_SIZE)
+        except OSError as error:
+            return None if error.errno in (errno.EAGAIN, errno.EINTR) else ConnectionLost()
+        if not data:
+            return ConnectionDone()
+        self._received(data)
+        return None
+
+    def drain(self) -> None:
+        """Read whatever is left, when the process is no more."""
+        while self.connected:
+            try:
+                data = os.read(self._fd, READ_SIZE)
+            except OSError:
+                return
+            if not data:
+                return
+            self._received(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self.connected:
+            super().connectionLost(reason)
+            os.close(self._fd)
+            self._ended()
+
+
+class PipeWriter(FileDescriptor):
+    """The hub's end of the pipe to a service: writes at once what the pipe takes, and the rest as it empties."""
+
+    def __init__(self, reactor: Any, fd: int) -> None:
+        super().__init__(reactor)
+        self._fd = fd
+        self._queue: deque[memoryview] = deque()
+        self.connected = 1
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def send(self, data: bytes) -> None:
+        """Write `data`, now or later, in order. Nothing happens once the pipe is closed."""
+        if not self.connected or self.disconnecting:
+            return
+        if not self._queue:
+            written = self._write(data)
+            if written == len(data):
+                return
+            self.startWriting()
+            self._queue.append(memoryview(data)[written:])
+        else:
+            self._queue.append(memoryview(data))
+
+    def doWrite(self) -> BaseException | None:
+        while self._queue:
+            data = self._queue[0]
+            written = self._write(data)
+            if written < len(data):
+                self._queue[0] = data[written:]
+                return None if self.connected else ConnectionLost()
+            self._queue.popleft()
+        self.stopWriting()
+        return ConnectionDone() if self.disconnecting else None
+
+    def loseConnection(self) -> None:
+        """Close the pipe once everything is written."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = 1
+            if not self._queue:
+                self.connectionLost(Failure(ConnectionDone()))
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self.connected:
+            super().connectionLost(reason)
+            self._queue.clear()
+            os.close(self._fd)
+
+    def _write(self, data: bytes | memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except OSError as error:
+            if error.errno not in (
+                errno.EAGAIN,
+                errno.EINTR,
+            ):  # it has closed its end: that is noticed elsewhere
+                self._queue.clear()
+                return len(data)
+            return 0
+
+
+class ServiceProcess(ProcessProtocol):
+    """A running service process. `exited` fires when it has exited and its output is in the log."""
+
+    transport: Any
+
+    def __init__(self, reactor: Any, name: str, link: ServiceLink) -> None:
+        self.exited: Deferred[None] = Deferred()
+        self.pid: int | None = None
+        """Until it has exited."""
+        self.how = ""
+        """How it exited, once it has."""
+        self._reactor = reactor
+        self._link = link
+        self._log = Logger(namespace=name)
+        self._lines = {1: b"", 2: b""}
+        self._next_step: Any = None
+        self._reader: PipeReader
+        self._writer: PipeWriter
+
+    @classmethod
+    def spawn(cls, reactor: Any, route: str, root: Path, module: Path, link: ServiceLink) -> "ServiceProcess":
+        """Start the process that serves `route` with `module`. Raise `OSError` if the system cannot."""
+        self = cls(reactor, f"service {route}", link)
+        ends: list[int] = []
+        try:
+            for _ in range(2):
+                ends += os.pipe2(os.O_CLOEXEC)
+            ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            child_reads, we_write, we_read, child_writes, nothing = ends
+            for fd in (we_write, we_read):
+                os.set_blocking(fd, False)
+                grow_pipe(fd)
+            self.pid = reactor.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module)],
+                env=dict(os.environ),
+                childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes},
+            ).pid
+        except OSError:
+            for fd in ends:
+                os.close(fd)
+            raise
+        for fd in (child_reads, child_writes, nothing):
+            os.close(fd)
+        self._writer = PipeWriter(reactor, we_write)
+        self._reader = PipeReader(reactor, we_read, self._received, link.end_of_stream)
+        link.on_batch_begun = lambda: reactor.callLater(0, self._flush)
+        return self
+
+    # What the hub wants of it.
+
+    def finish(self, grace: float) -> None:
+        """Close its input, which asks it to finish; make it after `grace` seconds."""
+        self._flush()
+        self._writer.loseConnection()
+        self._schedule(grace, self._terminate)
+
+    def kill(self) -> None:
+        """End it now. Nothing that it still says counts."""
+        self._close_pipes()
+        self._signal_group(signal.SIGKILL)
+
+    def _flush(self) -> None:
+        data = self._link.take_batch()
+        if data:
+            self._writer.send(data)
+
+    def _terminate(self) -> None:
+        self._log.warn("still running: TERM")
+        self._signal_group(signal.SIGTERM)
+        self._schedule(KILL_DELAY, self._kill_after_all)
+
+    def _kill_after_all(self) -> None:
+        self._log.warn("still running: KILL")
+        self._signal_group(signal.SIGKILL)
+
+    def _schedule(self, seconds: float, step: Callable[[], None]) -> None:
+        self._cancel_next_step()
+        self._next_step = self._reactor.callLater(seconds, step)
+
+    def _cancel_next_step(self) -> None:
+        if self._next_step and self._next_step.active():
+            self._next_step.cancel()
+
+    def _signal_group(self, number: int) -> None:
+        if self.pid is None:
+            return
+        for send in (os.killpg, os.kill):  # a process that has only just begun has no group of its own yet
+            try:
+                send(self.pid, number)
+            except ProcessLookupError:
+                continue
+            return
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._reader, self._writer):
+            pipe.connectionLost(Failure(ConnectionDone()))
+
+    # What it says and does.
+
+    def _received(self, data: bytes) -> None:
+        try:
+            self._link.receive(data)
+        except WireError as error:
+            self._log.error("killed: it sent {error}", error=error)
+            self._link.happen(Event.BROKE)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, rest = (self._lines[childFD] + data).split(b"\n")
+        for line in lines:
+            self._log_line(line)
+        while len(rest) > MAX_LINE:
+            self._log_line(rest[:MAX_LINE])
+            rest = rest[MAX_LINE:]
+        self._lines[childFD] = rest
+
+    def childConnectionLost(self, childFD: int) -> None:
+        if self._lines[childFD]:
+            self._log_line(self._lines[childFD])
+            self._lines[childFD] = b""
+
+    def processExited(self, reason: Failure) -> None:
+        self._cancel_next_step()
+        assert self.pid is not None
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has left nobody behind
+        self.pid = None
+        self.how = describe_exit(reason.value)
+        self._reader.drain()
+        self._link.happen(Event.EXITED)
+        self._close_pipes()
+        self._schedule(OUTPUT_DELAY, self._stop_listening_to_output)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._cancel_next_step()
+        self.exited.callback(None)
+
+    def _stop_listening_to_output(self) -> None:
+        for fd in self._lines:
+            self.transport.closeChildFD(fd)
+
+    def _log_line(self, line: bytes) -> None:
+        self._log.info("{line}", line=escape(line.decode(errors="backslashreplace").rstrip("\r")))
+
+
+def grow_pipe(fd: int) -> None:
+    """Make room in a pipe, so that a batch need not be written in pieces; where there is none, that is well."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        pass  # over the user's limit (pipe(7), pipe-user-pages-soft): the pipe keeps its 64 KiB
+
+
+def describe_exit(reason: BaseException | None) -> str:
+    """How a process ended, as people say it."""
+    number = getattr(reason, "signal", None)
+    if number:
+        return f"by signal {signal.Signals(number).name}"
+    return f"with exit status {getattr(reason, 'exitCode', 0) or 0}"
+
+
+def escape(text: str) -> str:
+    """`text` on one line and without control characters, which could rewrite a terminal or forge a line of the log."""
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

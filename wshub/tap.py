@@ -1,0 +1,101 @@
+"""What ``twistd wshub`` takes and makes."""
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from wshub import __version__
+from wshub.config import Settings, make_settings, parse_size, with_absolute_paths
+from wshub.errors import ConfigError
+from wshub.hub import Hub
+
+
+class Options(UsageOptions):
+    """The command line: each option is a setting of the same name, and overrides the file's."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves a folder of Python files as WebSocket services: foo/bar.py with a class Service is "
+        "ws://localhost:12345/foo/bar. Without a folder, ./services is served, or else the packaged examples."
+    )
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, Any] = {}
+        self._config: Path | None = None
+
+    def opt_port(self, port: str) -> None:
+        """Port number or Twisted endpoint description to listen at; may be repeated. [default: 12345]"""
+        self._given["port"] = (*self._given.get("port", ()), port)
+
+    def opt_host(self, host: str) -> None:
+        """Address that port numbers listen at. [default: every IPv4 address]"""
+        self._given["host"] = host
+
+    def opt_document_root(self, folder: str) -> None:
+        """Folder of services. [default: ./services, else the packaged examples]"""
+        self._given["document_root"] = Path(folder).expanduser()
+
+    def opt_html(self, folder: str) -> None:
+        """Folder of static pages, served at the same port. [default: a built-in page that lists the services]"""
+        self._given["html"] = Path(folder).expanduser()
+
+    def opt_compression(self) -> None:
+        """Agree to permessage-deflate when a client offers it."""
+        self._given["compression"] = True
+
+    def opt_max_message_size(self, size: str) -> None:
+        """Largest message that a client may send, such as 65536 or 4MiB. [default: 1MiB]"""
+        try:
+            self._given["max_message_size"] = parse_size(size)
+        except ValueError as error:
+            raise UsageError(f"--max-message-size {error}") from None
+
+    def opt_origin(self, origin: str) -> None:
+        """Origin besides the hub's own whose pages may connect, * for any; may be repeated."""
+        self._given["origins"] = (*self._given.get("origins", ()), origin)
+
+    def opt_config(self, file: str) -> None:
+        """TOML file with these settings and more. The command line overrides it."""
+        self._config = Path(file).expanduser()
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"wshub {__version__}")
+        raise SystemExit(0)
+
+    opt_p = opt_port
+    opt_o = opt_host
+    opt_d = opt_document_root
+    opt_c = opt_config
+    opt_h = UsageOptions.opt_help
+
+    def parseArgs(self, *args: str) -> None:
+        """There are none: the usual mistake is a folder without its option."""
+        if args:
+            raise UsageError(f"what is {args[0]!r} for? The folder of services goes after -d, a port after -p.")
+
+    def postOptions(self) -> None:
+        """Check everything before anything starts, and before the process becomes a daemon."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it earlier would choose it for twistd
+
+        try:
+            self.settings = with_absolute_paths(make_settings(self._given, self._config))
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+        for description in self.settings.endpoints:
+            try:
+                serverFromString(reactor, description)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
+
+
+def makeService(options: Options) -> Hub:
+    """The hub that the options ask for, on the global reactor."""
+    from twisted.internet import reactor  # noqa: PLC0415 - see above
+
+    return Hub(reactor, options.settings)
