@@ -1,0 +1,8 @@
+"""Sends every message back to whoever sent it."""
+
+import wshub
+
+
+class Service(wshub.Service):
+    def on_message(self, client, data):
+        client.send(data)
