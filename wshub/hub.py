@@ -6,8 +6,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from wshub.config import Settings
+from wshub.errors import ConfigError
 from wshub.link import GOING_AWAY
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
@@ -30,14 +32,20 @@ class Hub(Service):
         self.ports: list[Any] = []
         self._log = Logger(namespace="wshub")
 
-    def privilegedStartService(self) -> None:
-        """Listen, before twistd gives up root: a port below 1024 needs it. Exit with one line if that cannot be."""
-        super().privilegedStartService()
+    def listen(self) -> None:
+        """Listen at every endpoint; raise `ConfigError` if one of them cannot be had.
+
+        To be called while there is a terminal to complain on and root to bind a port below 1024: before twistd becomes
+        a daemon and gives root up. Connections are accepted once the reactor runs.
+        """
         for description in self._settings.endpoints:
             endpoint = serverFromString(self._reactor, description)
-            endpoint.listen(self._factory).addCallbacks(
-                self.ports.append, lambda failure, at=description: self._cannot_listen(at, failure.value)
-            )
+            failures: list[Failure] = []
+            endpoint.listen(self._factory).addCallbacks(self.ports.append, failures.append)
+            for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
+                error = getattr(failure.value, "socketError", failure.value)
+                reason = getattr(error, "strerror", None) or str(error)
+                raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --port")
 
     def startService(self) -> None:
         """Tell where services can be reached."""
@@ -61,9 +69,6 @@ class Hub(Service):
             socket.wshub_close(*GOING_AWAY)
         closed = DeferredList([socket.is_closed for socket in sockets])
         return closed.addTimeout(self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None)
-
-    def _cannot_listen(self, description: str, error: BaseException) -> None:
-        raise SystemExit(f"wshub: cannot listen at {description}: {error}")
 
 
 def describe_address(address: Any) -> str:

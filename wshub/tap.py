@@ -74,6 +74,13 @@ class Options(UsageOptions):
     opt_c = opt_config
     opt_h = UsageOptions.opt_help
 
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse, or exit with one line on what is wrong: twistd would print all of its own options as well."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            raise SystemExit(f"twistd wshub: {error} (see twistd wshub --help)") from None
+
     def parseArgs(self, *args: str) -> None:
         """There are none: the usual mistake is a folder without its option."""
         if args:
@@ -95,7 +102,12 @@ class Options(UsageOptions):
 
 
 def makeService(options: Options) -> Hub:
-    """The hub that the options ask for, on the global reactor."""
+    """The hub that the options ask for, on the global reactor, with its ports open."""
     from twisted.internet import reactor  # noqa: PLC0415 - see above
 
-    return Hub(reactor, options.settings)
+    hub = Hub(reactor, options.settings)
+    try:
+        hub.listen()
+    except ConfigError as error:
+        raise SystemExit(f"twistd wshub: {error}") from None
+    return hub
