@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.link import GOING_AWAY
+from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
@@ -24,11 +25,12 @@ class Hub(Service):
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self.name = "wshub"
-        self.supervisor = ServiceSupervisor(reactor, settings)
+        self._poller = SocketPoller(reactor)
+        self.supervisor = ServiceSupervisor(reactor, settings, self._poller)
         self._reactor = reactor
         self._settings = settings
         root = UrlNode(self.supervisor, settings.html)
-        self._factory = HubFactory(reactor, settings, root, make_site(root, settings.handshake_timeout))
+        self._factory = HubFactory(reactor, settings, root, make_site(root, settings.handshake_timeout), self._poller)
         self.ports: list[Any] = []
         self._log = Logger(namespace="wshub")
 
@@ -61,6 +63,7 @@ class Hub(Service):
         yield DeferredList([port.stopListening() for port in self.ports])
         yield self._close_clients()
         yield self.supervisor.stop()
+        self._poller.close()
         self._log.info("stopped")
 
     def _close_clients(self) -> "Deferred[Any]":

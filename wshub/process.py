@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
+from wshub.poller import SocketPoller
 from wshub.wire import FROM_HUB, PIPE_SIZE, TO_HUB
 
 READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
@@ -158,7 +159,9 @@ class ServiceProcess(ProcessProtocol):
         self._writer: PipeWriter
 
     @classmethod
-    def spawn(cls, reactor: Any, route: str, root: Path, module: Path, link: ServiceLink) -> "ServiceProcess":
+    def spawn(
+        cls, reactor: Any, poller: SocketPoller, route: str, root: Path, module: Path, link: ServiceLink
+    ) -> "ServiceProcess":
         """Start the process that serves `route` with `module`. Raise `OSError` if the system cannot."""
         self = cls(reactor, f"service {route}", link)
         ends: list[int] = []
@@ -185,7 +188,7 @@ class ServiceProcess(ProcessProtocol):
             os.close(fd)
         self._writer = PipeWriter(reactor, we_write)
         self._reader = PipeReader(reactor, we_read, self._received, link.end_of_stream)
-        link.on_batch_begun = lambda: reactor.callLater(0, self._flush)
+        link.on_batch_begun = lambda: poller.at_end_of_turn(self._flush)
         return self
 
     # What the hub wants of it.

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from wshub.config import Settings
 from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed
 from wshub.link import Event, ServiceLink, State
+from wshub.poller import SocketPoller
 from wshub.process import ServiceProcess, escape
 from wshub.restart import RestartPolicy
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
@@ -30,9 +31,10 @@ class Record:
 class ServiceSupervisor:
     """All services of a hub, running or not."""
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
+    def __init__(self, reactor: Any, settings: Settings, poller: SocketPoller) -> None:
         self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
         self._reactor = reactor
+        self._poller = poller
         self._settings = settings
         self._records: dict[Route, Record] = {}
         self._processes: dict[ServiceLink, ServiceProcess] = {}
@@ -86,7 +88,7 @@ class ServiceSupervisor:
         name = format_route(route)
         link = ServiceLink(partial(self._changed, route, fingerprint(module)))
         try:
-            process = ServiceProcess.spawn(self._reactor, name, self.tree.folder.root, module, link)
+            process = ServiceProcess.spawn(self._reactor, self._poller, name, self.tree.folder.root, module, link)
         except OSError as error:
             self._log.error("{name}: no process to be had: {error}", name=name, error=error)
             raise ServiceCrashing(1) from None

@@ -20,12 +20,13 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 import wshub
 from wshub.config import Settings
 from wshub.errors import HttpError, ServiceUnavailable
-from wshub.frames import BINARY, split_frame
+from wshub.frames import BINARY, FrameReader, split_frame
 from wshub.handshake import (
     UpgradeRequest,
     check_origin,
@@ -37,9 +38,11 @@ from wshub.handshake import (
     read_head,
 )
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
+from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, find_node
 from wshub.wire import DATA
 
+READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 
 
@@ -47,6 +50,7 @@ class HubProtocol(WebSocketServerProtocol):
     """One connection, from its first byte to its last."""
 
     factory: "HubFactory"
+    maxMessagePayloadSize: int
     transport: Any
 
     def connectionMade(self) -> None:
@@ -54,9 +58,12 @@ class HubProtocol(WebSocketServerProtocol):
         self.wshub_link: ServiceLink | None = None
         self.wshub_id = 0
         self.wshub_request: UpgradeRequest | None = None
+        self.wshub_frames = FrameReader()
+        self.wshub_fd = -1
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._wshub_stop_polling()
         super().connectionLost(reason)
         if self.wshub_http:
             self.wshub_http.connectionLost(reason)
@@ -64,8 +71,15 @@ class HubProtocol(WebSocketServerProtocol):
     def dataReceived(self, data: bytes) -> None:
         if self.wshub_http:
             self.wshub_http.dataReceived(data)
+        elif self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
+            rest = self.wshub_frames.read(data, self.maxMessagePayloadSize, self._wshub_take)
+            if rest:
+                self._dataReceived(rest)
         else:
-            super().dataReceived(data)
+            self._dataReceived(self.wshub_frames.give_back() + data)
+
+    def _wshub_take(self, message: str | bytes) -> None:
+        self.wshub_link.post((DATA, self.wshub_id, message))  # type: ignore[union-attr]
 
     # The first request.
 
@@ -147,6 +161,50 @@ class HubProtocol(WebSocketServerProtocol):
             self.websocket_protocol_in_use,
         )
         self.wshub_id = link.open(self, opening)
+        self._wshub_start_polling()
+
+    # Reading and writing without the detour through Twisted's transport, where it is a plain socket.
+
+    def _wshub_start_polling(self) -> None:
+        if isinstance(self.transport, Connection) and not self.transport.TLS:
+            self.wshub_fd = self.transport.fileno()
+            self.transport.stopReading()
+            self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
+
+    def _wshub_stop_polling(self) -> None:
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.remove(self.wshub_fd)
+            self.wshub_fd = -1
+
+    def _wshub_readable(self) -> None:
+        try:
+            data = self.transport.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.dataReceived(data)
+        else:
+            self._wshub_stop_polling()
+            self.transport.startReading()  # the reactor will meet the same, and close in its own way
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        self._wshub_stop_polling()
+        super()._closeConnection(abort)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Called by Autobahn and us with whatever is to be sent: write it at once if nothing waits before it."""
+        transport = self.transport
+        if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
+            try:
+                sent = transport.socket.send(data)
+            except OSError:
+                sent = 0  # it is full, or broken, which the transport will find out
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.state == self.STATE_OPEN:  # Autobahn goes on delivering while it closes (RFC 6455, 5.5.1, lets it)
@@ -182,11 +240,12 @@ class HubFactory(WebSocketServerFactory):
     protocol: Any = HubProtocol
     noisy = False
 
-    def __init__(self, reactor: Any, settings: Settings, root: UrlNode, site: Any) -> None:
+    def __init__(self, reactor: Any, settings: Settings, root: UrlNode, site: Any, poller: SocketPoller) -> None:
         super().__init__(server=f"wshub/{wshub.__version__}", reactor=reactor)
         self.wshub_settings = settings
         self.wshub_root = root
         self.wshub_site = site
+        self.wshub_poller = poller
         self.setProtocolOptions(
             failByDrop=False,  # a client that breaks the protocol is told so with a close frame
             maxMessagePayloadSize=settings.max_message_size,
