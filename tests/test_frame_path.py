@@ -11,8 +11,10 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 
+from wshub.config import Settings
 from wshub.frames import make_frame
-from wshub.websocket import HubProtocol, accept_deflate
+from wshub.handshake import parse_head, parse_upgrade
+from wshub.websocket import HubFactory, accept_deflate
 
 LIMIT = 70_000
 HEAD = (
@@ -57,17 +59,8 @@ class EchoLink:
         pass
 
 
-class Ours(HubProtocol):
-    """The hub's protocol, opened without a hub, keeping the same record."""
-
-    def processHandshake(self):
-        WebSocketServerProtocol.processHandshake(self)
-
-    def onConnect(self, request):
-        self.wshub_link = EchoLink()
-
-    def onOpen(self):
-        self.wshub_id = self.wshub_link.open(self, ())
+class Recorder:
+    """Keeps the same record of what the hub's protocol does."""
 
     def onPong(self, payload):
         self.events.append(("pong", payload))
@@ -76,10 +69,10 @@ class Ours(HubProtocol):
         self.events.append(("closed", wasClean, code, reason))
 
 
-def connect(protocol, deflate):
-    """A protocol of the given class in the open state."""
+def plain(deflate):
+    """Autobahn's protocol in the open state."""
     factory = WebSocketServerFactory(reactor=Clock())
-    factory.protocol = protocol
+    factory.protocol = Plain
     factory._batched_timer = Timers()
     factory.setProtocolOptions(
         failByDrop=False,
@@ -87,14 +80,38 @@ def connect(protocol, deflate):
         perMessageCompressionAccept=accept_deflate if deflate else None,
     )
     server = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    connect(server)
+    server.dataReceived(HEAD % (b"permessage-deflate" if deflate else b""))
+    return opened(server)
+
+
+def ours(deflate):
+    """The hub's protocol in the open state, without a hub."""
+    settings = Settings(max_message_size=LIMIT, compression=deflate)
+    factory = HubFactory(Clock(), settings, poller=None)
+    factory._batched_timer = Timers()
+    factory.protocol = type("Recorded", (Recorder, factory.protocol), {})
+    request = parse_upgrade(parse_head(HEAD % (b"permessage-deflate" if deflate else b"")))
+    server = factory.make(request, EchoLink())
+    connect(server)
+    return opened(server)
+
+
+def connect(server):
+    """Give a protocol a transport that keeps what is written."""
     server.events = []
     transport = StringTransportWithDisconnection()
     transport.abortConnection = transport.loseConnection
     transport.unregisterProducer = lambda: None
     transport.protocol = server
     server.makeConnection(transport)
-    server.dataReceived(HEAD % (b"permessage-deflate" if deflate else b""))
+
+
+def opened(server):
+    """The protocol, once it has answered the handshake."""
     assert server.state == WebSocketProtocol.STATE_OPEN
+    assert bool(server._perMessageCompress) == (b"permessage-deflate" in server.transport.value())
+    server.transport.clear()
     return server
 
 
@@ -191,19 +208,19 @@ def test_nothing_tells_it_from_autobahn(seed, deflate):
         if rng.random() < 0.2:
             at = rng.randrange(len(stream))
             stream = stream[:at] + rng.randbytes(1) + stream[at + 1 :]
-        plain, ours = connect(Plain, deflate), connect(Ours, deflate)
+        theirs, own = plain(deflate), ours(deflate)
         for piece in cut(rng, stream):
-            for server in (plain, ours):
+            for server in (theirs, own):
                 if server.transport.connected:
                     server.dataReceived(piece)
-            assert ours.events == plain.events
-            assert ours.transport.value() == plain.transport.value()
-            assert ours.state == plain.state
-            assert ours.transport.connected == plain.transport.connected
-        for server in (plain, ours):
+            assert own.events == theirs.events
+            assert own.transport.value() == theirs.transport.value()
+            assert own.state == theirs.state
+            assert own.transport.connected == theirs.transport.connected
+        for server in (theirs, own):
             if server.transport.connected:
                 server.transport.loseConnection()
-        assert ours.events == plain.events
+        assert own.events == theirs.events
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
@@ -214,8 +231,8 @@ def test_every_cut_of_a_frame(size):
     stream = frame(rng, 1, payload)
     places = [*range(1, min(40, len(stream))), *range(max(1, len(stream) - 5), len(stream))]
     for place in places:
-        ours = connect(Ours, False)
-        ours.dataReceived(stream[:place])
-        assert not ours.events
-        ours.dataReceived(stream[place:])
-        assert ours.events == [(payload, False)]
+        server = ours(deflate=False)
+        server.dataReceived(stream[:place])
+        assert not server.events
+        server.dataReceived(stream[place:])
+        assert server.events == [(payload, False)]

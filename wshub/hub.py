@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from wshub.config import Settings
 from wshub.errors import ConfigError
+from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY
 from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, make_site
@@ -30,7 +31,9 @@ class Hub(Service):
         self._reactor = reactor
         self._settings = settings
         root = UrlNode(self.supervisor, settings.html)
-        self._factory = HubFactory(reactor, settings, root, make_site(root, settings.handshake_timeout), self._poller)
+        self._websockets = HubFactory(reactor, settings, self._poller)
+        site = make_site(root, settings.handshake_timeout)
+        self._factory = PortFactory(reactor, settings, root, site, self._websockets)
         self.ports: list[Any] = []
         self._log = Logger(namespace="wshub")
 
@@ -67,11 +70,13 @@ class Hub(Service):
         self._log.info("stopped")
 
     def _close_clients(self) -> "Deferred[Any]":
-        sockets: list[Any] = [socket for link in self.supervisor.links for socket in link.sockets.values()]
+        self._factory.close()
+        sockets = [socket for link in self.supervisor.links for socket in link.sockets.values()]
         for socket in sockets:
             socket.wshub_close(*GOING_AWAY)
-        closed = DeferredList([socket.is_closed for socket in sockets])
-        return closed.addTimeout(self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None)
+        return self._websockets.when_empty().addTimeout(
+            self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None
+        )
 
 
 def describe_address(address: Any) -> str:

@@ -1,182 +1,161 @@
-"""The protocol on the port: Autobahn's, behind a look of our own at each connection's first request.
+"""The WebSocket protocol: Autobahn's, from the moment that a request has been accepted.
 
-::
+Autobahn does fragments, control frames, compression, the closing handshake and whatever breaks the protocol. What most
+messages are, a plain frame, :mod:`wshub.frames` takes out of the stream before Autobahn sees it; and where the
+transport is a plain socket, reading and writing go past Twisted's buffers as long as these are empty.
 
-    first request          what becomes of the connection
-    ------------------------------------------------------------------------------------------
-    not HTTP, too long     an error response, closed
-    no upgrade             twisted.web's: the same bytes go to a channel of the site, once and for all
-    upgrade, refused       an error response, closed
-    upgrade, accepted      Autobahn's: a WebSocket, one of a service's sockets
-
-The head is parsed once, by :mod:`wshub.handshake`: what Autobahn's own parser would set is set here, and Autobahn's
-handshake goes on from there. Autobahn's traps: what `onOpen` and `onMessage` raise is lost; `sendClose` refuses codes
-that a server may well send, `sendCloseFrame` does not; `factory.server` and `log` are taken, so every name of ours on
-its classes has a prefix.
+Autobahn's traps: what `onOpen` and `onMessage` raise is lost; `sendClose` refuses codes that a server may well send,
+`sendCloseFrame` does not; `factory.server` and `log` are taken, so every name of ours on its classes has a prefix.
 """
 
+from base64 import b64encode
+from functools import cached_property
+from hashlib import sha1
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
-from twisted.internet.protocol import Protocol, connectionDone
+from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 import wshub
 from wshub.config import Settings
-from wshub.errors import HttpError, ServiceUnavailable
 from wshub.frames import BINARY, FrameReader, split_frame
-from wshub.handshake import (
-    UpgradeRequest,
-    check_origin,
-    check_plain,
-    choose_subprotocol,
-    format_error,
-    parse_head,
-    parse_upgrade,
-    read_head,
-)
+from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
 from wshub.poller import SocketPoller
-from wshub.resource import UrlNode, find_node
 from wshub.wire import DATA
 
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+
+RESPONSE = "\r\n".join(
+    (
+        "HTTP/1.1 101 Switching Protocols",
+        f"Server: wshub/{wshub.__version__}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Accept: %s%s",
+        "",
+        "",
+    )
+)
 
 
 class HubProtocol(WebSocketServerProtocol):
-    """One connection, from its first byte to its last."""
+    """One WebSocket, from the answer to its upgrade request to its end.
+
+    What Autobahn sets on each of its protocols when a connection is made, thirty attributes and more, is here on a
+    class that `HubFactory` makes: an instance has only what is its own.
+    """
 
     factory: "HubFactory"
-    maxMessagePayloadSize: int
     transport: Any
+    maxMessagePayloadSize: int
+    wshub_link: ServiceLink
+    wshub_request: UpgradeRequest | None
+    wshub_id = 0
+    """The socket id, once it is open."""
+    wshub_fd = -1
+    """The socket's descriptor, while it is one of the poller's."""
+
+    websocket_version = 13
+    inside_message = False
+    current_frame: Any = None
+
+    def __init__(self) -> None:
+        self.wshub_frames = FrameReader()
+
+    @cached_property
+    def utf8validator(self) -> Any:  # type: ignore[override]
+        """Autobahn's own: only for text that does not come as plain frames."""
+        return Utf8Validator()
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        """Who it is, as Autobahn has it in its log lines."""
+        return str(self.transport.getPeer())
+
+    # Beginning and end.
 
     def connectionMade(self) -> None:
-        self.wshub_http: Protocol | None = None
-        self.wshub_link: ServiceLink | None = None
-        self.wshub_id = 0
-        self.wshub_request: UpgradeRequest | None = None
-        self.wshub_frames = FrameReader()
-        self.wshub_fd = -1
-        super().connectionMade()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._wshub_stop_polling()
-        super().connectionLost(reason)
-        if self.wshub_http:
-            self.wshub_http.connectionLost(reason)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.wshub_http:
-            self.wshub_http.dataReceived(data)
-        elif self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
-            rest = self.wshub_frames.read(data, self.maxMessagePayloadSize, self._wshub_take)
-            if rest:
-                self._dataReceived(rest)
-        else:
-            self._dataReceived(self.wshub_frames.give_back() + data)
-
-    def _wshub_take(self, message: str | bytes) -> None:
-        self.wshub_link.post((DATA, self.wshub_id, message))  # type: ignore[union-attr]
-
-    # The first request.
-
-    def processHandshake(self) -> None:
-        """Called by Autobahn with whatever has come so far in `self.data`."""
-        if self.wshub_request:
-            return  # what comes before the service is ready waits in self.data
+        """The service has accepted: answer the upgrade request."""
+        self.factory.countConnections += 1
         try:
-            end = read_head(self.data)
-            if not end:
-                return
-            head = parse_head(self.data[:end])
-            if not head.wants_upgrade:
-                check_plain(head)
-                self._wshub_become_http()
-                return
-            request = parse_upgrade(head)
-            check_origin(request.headers, self.factory.wshub_settings.origins)
-            node = find_node(self.factory.wshub_root, request.path)
-            link = node.link()
-        except HttpError as error:
-            self._wshub_refuse(error)
-            return
-        self._wshub_stop_handshake_timer()
-        self.data = self.data[end:]
-        self.wshub_request = request
-        self.wshub_link = link
-        self.transport.pauseProducing()
-        link.when_ready(self._wshub_service_ready)
-
-    def _wshub_become_http(self) -> None:
-        self.wasClean = True
-        self._wshub_stop_handshake_timer()
-        self.wshub_http = self.factory.wshub_site.buildProtocol(self.transport.getPeer())
-        self.wshub_http.makeConnection(self.transport)
-        data, self.data = self.data, b""
-        self.wshub_http.dataReceived(data)
-
-    def _wshub_service_ready(self, why_not: ServiceUnavailable | None) -> None:
-        if self.state != self.STATE_CONNECTING:
-            return  # it could not wait
-        self.transport.resumeProducing()
-        if why_not:
-            self._wshub_refuse(why_not)
-            return
-        request, link = self.wshub_request, self.wshub_link
+            self.transport.setTcpNoDelay(True)
+        except (AttributeError, OSError):
+            pass  # a Unix socket has no such thing
+        request = self.wshub_request
         assert request is not None
-        assert link is not None
-        self.websocket_version = 13
-        self.websocket_protocols = request.subprotocols
-        self.websocket_extensions = self._parseExtensionsHeader(request.extensions)
-        self._wskey = request.key
-        self.succeedHandshake(choose_subprotocol(link.subprotocols, request.subprotocols))
-
-    def _wshub_refuse(self, error: HttpError) -> None:
-        self.wasNotCleanReason = str(error)
-        self.sendData(format_error(error))
-        self.dropConnection(abort=False)
-
-    def _wshub_stop_handshake_timer(self) -> None:
-        if self.openHandshakeTimeoutCall is not None:
-            self.openHandshakeTimeoutCall.cancel()
-            self.openHandshakeTimeoutCall = None
-
-    # The WebSocket.
+        subprotocol = choose_subprotocol(self.wshub_link.subprotocols, request.subprotocols)
+        if request.extensions and self.factory.wshub_settings.compression:
+            self.websocket_protocols = request.subprotocols
+            self.websocket_extensions = self._parseExtensionsHeader(request.extensions)
+            self._wskey = request.key
+            self.succeedHandshake(subprotocol)  # Autobahn's: it negotiates the extension
+        else:
+            self.websocket_protocol_in_use = subprotocol
+            self.transport.write(make_response(request.key, subprotocol))
+            self.state = self.STATE_OPEN
+            self.onOpen()
 
     def onOpen(self) -> None:
-        request, link = self.wshub_request, self.wshub_link
+        """The answer is on its way: tell the service."""
+        peer, request = self.transport.getPeer(), self.wshub_request
         assert request is not None
-        assert link is not None
         self.wshub_request = None  # the service has it now
-        peer = self.transport.getPeer()
         address = (getattr(peer, "host", ""), getattr(peer, "port", 0))  # a Unix socket has neither
-        opening = (
-            address,
-            request.path.decode("ascii"),
-            request.query,
-            request.headers,
-            self.websocket_protocol_in_use,
-        )
-        self.wshub_id = link.open(self, opening)
-        self._wshub_start_polling()
-
-    # Reading and writing without the detour through Twisted's transport, where it is a plain socket.
-
-    def _wshub_start_polling(self) -> None:
+        path = request.path.decode("ascii")
+        opening = (address, path, request.query, request.headers, self.websocket_protocol_in_use)
+        self.wshub_id = self.wshub_link.open(self, opening)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
 
-    def _wshub_stop_polling(self) -> None:
-        if self.wshub_fd >= 0:
-            self.factory.wshub_poller.remove(self.wshub_fd)
-            self.wshub_fd = -1
+    def _onOpen(self) -> None:
+        """Called by Autobahn's handshake; its own would look for a TLS channel id that nobody asks for."""
+        self.onOpen()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._wshub_stop_polling()
+        super().connectionLost(reason)
+        self.factory.lost_one()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Called by Autobahn once, when the connection is gone."""
+        if not wasClean:
+            code, reason = ABNORMAL_CLOSURE, ""
+        self.wshub_link.close(self.wshub_id, NO_STATUS if code is None else code, reason or "")
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        self._wshub_stop_polling()
+        super()._closeConnection(abort)
+
+    # Reading.
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
+            data = self.wshub_frames.read(data, self.maxMessagePayloadSize, self._wshub_take)
+            if data:
+                self._dataReceived(data)
+        else:
+            self._dataReceived(self.wshub_frames.give_back() + data)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Called by Autobahn with a message that was not a plain frame."""
+        if self.state == self.STATE_OPEN:  # it goes on delivering while it closes (RFC 6455, section 5.5.1, lets it)
+            self._wshub_take(payload if isBinary else payload.decode())
+
+    def _wshub_take(self, message: str | bytes) -> None:
+        self.wshub_link.post((DATA, self.wshub_id, message))
 
     def _wshub_readable(self) -> None:
+        """Called by the poller."""
         try:
             data = self.transport.socket.recv(READ_SIZE)
         except BlockingIOError:
@@ -189,38 +168,15 @@ class HubProtocol(WebSocketServerProtocol):
             self._wshub_stop_polling()
             self.transport.startReading()  # the reactor will meet the same, and close in its own way
 
-    def _closeConnection(self, abort: bool = False) -> None:
-        self._wshub_stop_polling()
-        super()._closeConnection(abort)
+    def _wshub_stop_polling(self) -> None:
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.remove(self.wshub_fd)
+            self.wshub_fd = -1
 
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Called by Autobahn and us with whatever is to be sent: write it at once if nothing waits before it."""
-        transport = self.transport
-        if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
-            try:
-                sent = transport.socket.send(data)
-            except OSError:
-                sent = 0  # it is full, or broken, which the transport will find out
-            if sent == len(data):
-                return
-            data = data[sent:]
-        transport.write(data)
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.state == self.STATE_OPEN:  # Autobahn goes on delivering while it closes (RFC 6455, 5.5.1, lets it)
-            assert self.wshub_link is not None
-            self.wshub_link.post((DATA, self.wshub_id, payload if isBinary else payload.decode()))
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        if self.wshub_id:
-            assert self.wshub_link is not None
-            if not wasClean:
-                code, reason = ABNORMAL_CLOSURE, ""
-            self.wshub_link.close(self.wshub_id, NO_STATUS if code is None else code, reason or "")
-
-    # What the link asks for.
+    # Writing.
 
     def wshub_send(self, frames: list[bytes]) -> None:
+        """Called by the link: messages from the service."""
         if self.state != self.STATE_OPEN:
             return
         if self._perMessageCompress is None:
@@ -230,28 +186,84 @@ class HubProtocol(WebSocketServerProtocol):
                 self.sendMessage(payload, opcode == BINARY)
 
     def wshub_close(self, code: int, reason: bytes) -> None:
+        """Called by the link, and by the hub when it stops."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
 
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Send bytes, ours or Autobahn's: at once if nothing waits before them."""
+        transport = self.transport
+        if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
+            try:
+                sent = transport.socket.send(data)
+            except OSError:
+                sent = 0  # full, or broken, which the transport will find out
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
+
 
 class HubFactory(WebSocketServerFactory):
-    """Makes a `HubProtocol` for each connection."""
+    """Makes a `HubProtocol` for each accepted upgrade request."""
 
-    protocol: Any = HubProtocol
-    noisy = False
-
-    def __init__(self, reactor: Any, settings: Settings, root: UrlNode, site: Any, poller: SocketPoller) -> None:
+    def __init__(self, reactor: Any, settings: Settings, poller: SocketPoller) -> None:
         super().__init__(server=f"wshub/{wshub.__version__}", reactor=reactor)
         self.wshub_settings = settings
-        self.wshub_root = root
-        self.wshub_site = site
         self.wshub_poller = poller
         self.setProtocolOptions(
             failByDrop=False,  # a client that breaks the protocol is told so with a close frame
             maxMessagePayloadSize=settings.max_message_size,
-            openHandshakeTimeout=settings.handshake_timeout,
-            perMessageCompressionAccept=accept_deflate if settings.compression else None,
         )
+        self.openHandshakeTimeout = 0  # it has come already
+        self.protocol: Any = self._protocol_class()
+        self._empty: list[Deferred[None]] = []
+
+    def make(self, request: UpgradeRequest, link: ServiceLink) -> HubProtocol:
+        """The protocol that answers `request` with a 101 as soon as it gets its transport."""
+        protocol: HubProtocol = self.protocol()
+        protocol.factory = self
+        protocol.wshub_request = request
+        protocol.wshub_link = link
+        return protocol
+
+    def when_empty(self) -> "Deferred[None]":
+        """Fires when there is no WebSocket, or no more."""
+        empty: Deferred[None] = Deferred()
+        self._empty.append(empty)
+        self.lost_one()
+        return empty
+
+    def lost_one(self) -> None:
+        """Called by each protocol at its end."""
+        if not self.countConnections:
+            waiting, self._empty = self._empty, []
+            for empty in waiting:
+                empty.callback(None)
+
+    def _protocol_class(self) -> type[HubProtocol]:
+        """`HubProtocol` with everything that Autobahn sets on a new protocol, this factory's options included."""
+        model = WebSocketServerProtocol()
+        model.factory = self
+        model._connectionMade()
+        self.countConnections = 0
+        ours = {*vars(HubProtocol), "factory"}
+        attributes = {name: value for name, value in vars(model).items() if name not in ours}
+        attributes["perMessageCompressionAccept"] = staticmethod(accept_deflate)  # a function is no option on a class
+        return type("HubProtocol", (HubProtocol,), {**attributes, "is_open": Unobserved(), "is_closed": Unobserved()})
+
+
+class Unobserved:
+    """In the place of Autobahn's two futures, which cost a Deferred each and which nobody waits for."""
+
+    def callback(self, result: object) -> None:
+        """It has happened."""
+
+
+def make_response(key: str, subprotocol: str | None) -> bytes:
+    """The 101 that accepts an upgrade request (RFC 6455, section 4.2.2)."""
+    accept = b64encode(sha1(key.encode() + GUID, usedforsecurity=False).digest()).decode()
+    return (RESPONSE % (accept, f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else "")).encode()
 
 
 def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:

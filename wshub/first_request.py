@@ -1,0 +1,150 @@
+"""What is on the port: a look at each connection's first request, which decides whose the connection is.
+
+::
+
+    first request          what becomes of the connection
+    -------------------------------------------------------------------------------------------------
+    late                   closed
+    not HTTP, too long     an error response, closed
+    no upgrade             twisted.web's: the same bytes go to a channel of the site, once and for all
+    upgrade, refused       an error response, closed
+    upgrade, accepted      Autobahn's: a WebSocket, one of a service's sockets
+
+Only one parser ever reads a connection after this one has: two that split headers differently are how requests are
+smuggled. And whoever sends no request, or sends it a byte at a time, costs no more than this small object.
+"""
+
+from typing import Any
+
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+
+from wshub.config import Settings
+from wshub.errors import HttpError, ServiceUnavailable
+from wshub.handshake import (
+    UpgradeRequest,
+    check_origin,
+    check_plain,
+    format_error,
+    parse_head,
+    parse_upgrade,
+    read_head,
+)
+from wshub.link import ServiceLink
+from wshub.resource import UrlNode, find_node
+from wshub.websocket import HubFactory
+
+SWEEP = 0.5  # seconds; a late request may be this much later still
+
+
+class FirstRequest(Protocol):
+    """A connection whose first request is not complete, or not answered; afterwards, the way to its successor."""
+
+    factory: "PortFactory"
+    transport: Any
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._link: ServiceLink | None = None  # once it waits for a service
+        self._successor: Any = None  # once it is somebody else's
+
+    def connectionMade(self) -> None:
+        self.factory.expect(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._successor:
+            self._successor.dataReceived(data)
+            return
+        self._data += data
+        if self._link:
+            return  # the client could not wait with its first message, so that waits
+        try:
+            if end := read_head(self._data):
+                self._decide(end)
+        except HttpError as error:
+            self._refuse(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.forget(self)
+        self._link = None
+        if self._successor:
+            self._successor.connectionLost(reason)
+
+    def _decide(self, end: int) -> None:
+        head = parse_head(self._data[:end])
+        if not head.wants_upgrade:
+            check_plain(head)
+            self._hand_over(self.factory.site.buildProtocol(self.transport.getPeer()))
+            return
+        request = parse_upgrade(head)
+        check_origin(request.headers, self.factory.settings.origins)
+        link = find_node(self.factory.root, request.path).link()
+        self.factory.forget(self)
+        self._link, self._data = link, self._data[end:]
+        self.transport.pauseProducing()
+        link.when_ready(lambda why_not: self._service_answers(request, why_not))
+
+    def _service_answers(self, request: UpgradeRequest, why_not: ServiceUnavailable | None) -> None:
+        link = self._link
+        if link is None:
+            return  # the client has gone meanwhile
+        self.transport.resumeProducing()
+        if why_not:
+            self._refuse(why_not)
+        else:
+            self._hand_over(self.factory.websockets.make(request, link))
+
+    def _hand_over(self, successor: Any) -> None:
+        self.factory.forget(self)
+        self._successor, data, self._data = successor, self._data, b""
+        self.dataReceived = successor.dataReceived  # type: ignore[method-assign]
+        successor.makeConnection(self.transport)
+        if data:
+            successor.dataReceived(data)
+
+    def _refuse(self, error: HttpError) -> None:
+        self.factory.forget(self)
+        self.transport.write(format_error(error))
+        self.transport.loseConnection()
+
+
+class PortFactory(ServerFactory):
+    """Makes a `FirstRequest` for each connection, and closes those that are late."""
+
+    protocol: Any = FirstRequest
+    noisy = False
+
+    def __init__(self, reactor: Any, settings: Settings, root: UrlNode, site: Any, websockets: HubFactory) -> None:
+        self.settings = settings
+        self.root = root
+        self.site = site
+        self.websockets = websockets
+        self._reactor = reactor
+        self._deadlines: dict[FirstRequest, float] = {}  # the next one first, as all have the same time
+        self._sweeper: Any = None
+
+    def expect(self, connection: FirstRequest) -> None:
+        """A connection has been made: its first request is due."""
+        self._deadlines[connection] = self._reactor.seconds() + self.settings.handshake_timeout
+        if self._sweeper is None:
+            self._sweeper = self._reactor.callLater(SWEEP, self._sweep)
+
+    def forget(self, connection: FirstRequest) -> None:
+        """Its first request has come, or will not."""
+        self._deadlines.pop(connection, None)
+
+    def close(self) -> None:
+        """Close every connection whose first request has not come."""
+        for connection in list(self._deadlines):
+            connection.transport.abortConnection()
+        if self._sweeper:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def _sweep(self) -> None:
+        now = self._reactor.seconds()
+        for connection, deadline in list(self._deadlines.items()):
+            if deadline > now:
+                break
+            connection.transport.abortConnection()
+        self._sweeper = self._reactor.callLater(SWEEP, self._sweep) if self._deadlines else None
