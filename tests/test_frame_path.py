@@ -88,7 +88,7 @@ def plain(deflate):
 def ours(deflate):
     """The hub's protocol in the open state, without a hub."""
     settings = Settings(max_message_size=LIMIT, compression=deflate)
-    factory = HubFactory(Clock(), settings, poller=None)
+    factory = HubFactory(Clock(), settings, poller=NoTurns())
     factory._batched_timer = Timers()
     factory.protocol = type("Recorded", (Recorder, factory.protocol), {})
     request = parse_upgrade(parse_head(HEAD % (b"permessage-deflate" if deflate else b"")))
@@ -113,6 +113,13 @@ def opened(server):
     assert bool(server._perMessageCompress) == (b"permessage-deflate" in server.transport.value())
     server.transport.clear()
     return server
+
+
+class NoTurns:
+    """A poller whose turn never ends."""
+
+    def at_end_of_turn(self, call):
+        pass
 
 
 class Timers:

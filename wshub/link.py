@@ -105,6 +105,12 @@ class Socket(Protocol):
     def wshub_send(self, frames: list[bytes]) -> None:
         """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
 
+    def wshub_pause(self) -> None:
+        """Read no more: TCP tells the client in time."""
+
+    def wshub_resume(self) -> None:
+        """Read on."""
+
     def wshub_close(self, code: int, reason: bytes) -> None:
         """Begin the closing handshake. Nothing happens if it has begun."""
 
@@ -125,6 +131,7 @@ class ServiceLink:
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
         self._last_id = 0
+        self._is_paused = False
         self._outbox: list[Transaction] = []
         self._reader = BatchReader()
 
@@ -168,6 +175,8 @@ class ServiceLink:
         self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
         self.post((NEWSOCKET, socket_id, opening))
+        if self._is_paused:
+            socket.wshub_pause()
         return socket_id
 
     def close(self, socket_id: int, code: int, reason: str) -> None:
@@ -187,6 +196,18 @@ class ServiceLink:
             return b""
         outbox, self._outbox = self._outbox, []
         return encode_batch(outbox)
+
+    def pause(self) -> None:
+        """The process does not keep up: let its sockets' clients wait."""
+        self._is_paused = True
+        for socket in self.sockets.values():
+            socket.wshub_pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._is_paused = False
+        for socket in self.sockets.values():
+            socket.wshub_resume()
 
     # From the process.
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-MAX_EVENTS = 1024  # sockets that are read in one turn before anything else gets its own
+MAX_EVENTS = 256  # sockets that are read in one turn, at most 32 MiB, before their services get it
 
 
 @implementer(IReadDescriptor)

@@ -30,6 +30,8 @@ from wshub.poller import SocketPoller
 from wshub.wire import FROM_HUB, PIPE_SIZE, TO_HUB
 
 READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
+HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
+LOW_MARK = 256 << 10  # bytes, and then they may go on
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
 KILL_DELAY = 1.0  # seconds between TERM and KILL
 OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
@@ -80,10 +82,14 @@ class PipeReader(FileDescriptor):
 class PipeWriter(FileDescriptor):
     """The hub's end of the pipe to a service: writes at once what the pipe takes, and the rest as it empties."""
 
-    def __init__(self, reactor: Any, fd: int) -> None:
+    def __init__(self, reactor: Any, fd: int, on_full: Callable[[], None], on_drained: Callable[[], None]) -> None:
         super().__init__(reactor)
         self._fd = fd
         self._queue: deque[memoryview] = deque()
+        self._waiting = 0  # bytes in the queue
+        self._is_full = False
+        self._on_full = on_full
+        self._on_drained = on_drained
         self.connected = 1
 
     def fileno(self) -> int:
@@ -98,17 +104,24 @@ class PipeWriter(FileDescriptor):
             if written == len(data):
                 return
             self.startWriting()
-            self._queue.append(memoryview(data)[written:])
-        else:
-            self._queue.append(memoryview(data))
+            data = data[written:]
+        self._queue.append(memoryview(data))
+        self._waiting += len(data)
+        if self._waiting > HIGH_MARK and not self._is_full:
+            self._is_full = True
+            self._on_full()
 
     def doWrite(self) -> BaseException | None:
         while self._queue:
             data = self._queue[0]
             written = self._write(data)
+            self._waiting -= written
+            if self._is_full and self._waiting <= LOW_MARK:
+                self._is_full = False
+                self._on_drained()
             if written < len(data):
                 self._queue[0] = data[written:]
-                return None if self.connected else ConnectionLost()
+                return None
             self._queue.popleft()
         self.stopWriting()
         return ConnectionDone() if self.disconnecting else None
@@ -129,14 +142,10 @@ class PipeWriter(FileDescriptor):
     def _write(self, data: bytes | memoryview) -> int:
         try:
             return os.write(self._fd, data)
-        except OSError as error:
-            if error.errno not in (
-                errno.EAGAIN,
-                errno.EINTR,
-            ):  # it has closed its end: that is noticed elsewhere
-                self._queue.clear()
-                return len(data)
+        except BlockingIOError:
             return 0
+        except OSError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives any more
+            return len(data)
 
 
 class ServiceProcess(ProcessProtocol):
@@ -186,7 +195,7 @@ class ServiceProcess(ProcessProtocol):
             raise
         for fd in (child_reads, child_writes, nothing):
             os.close(fd)
-        self._writer = PipeWriter(reactor, we_write)
+        self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
         self._reader = PipeReader(reactor, we_read, self._received, link.end_of_stream)
         link.on_batch_begun = lambda: poller.at_end_of_turn(self._flush)
         return self

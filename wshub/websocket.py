@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 
 import wshub
 from wshub.config import Settings
-from wshub.frames import BINARY, FrameReader, split_frame
+from wshub.deflate import Deflater
+from wshub.frames import FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
 from wshub.poller import SocketPoller
@@ -108,14 +109,14 @@ class HubProtocol(WebSocketServerProtocol):
         peer, request = self.transport.getPeer(), self.wshub_request
         assert request is not None
         self.wshub_request = None  # the service has it now
-        address = (getattr(peer, "host", ""), getattr(peer, "port", 0))  # a Unix socket has neither
-        path = request.path.decode("ascii")
-        opening = (address, path, request.query, request.headers, self.websocket_protocol_in_use)
-        self.wshub_id = self.wshub_link.open(self, opening)
+        host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)  # a Unix socket has neither
+        path, headers = request.path.decode("ascii"), "\n".join(map(": ".join, request.headers.items()))
+        opening = (host, port, path, request.query, headers, self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
+        self.wshub_id = self.wshub_link.open(self, opening)
 
     def _onOpen(self) -> None:
         """Called by Autobahn's handshake; its own would look for a TLS channel id that nobody asks for."""
@@ -173,17 +174,29 @@ class HubProtocol(WebSocketServerProtocol):
             self.factory.wshub_poller.remove(self.wshub_fd)
             self.wshub_fd = -1
 
+    def wshub_pause(self) -> None:
+        """Called by the link: the service has more than enough to read."""
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.pause(self.wshub_fd)
+        else:
+            self.transport.pauseProducing()
+
+    def wshub_resume(self) -> None:
+        """Called by the link: the service has caught up."""
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.resume(self.wshub_fd)
+        else:
+            self.transport.resumeProducing()
+
     # Writing.
 
     def wshub_send(self, frames: list[bytes]) -> None:
         """Called by the link: messages from the service."""
         if self.state != self.STATE_OPEN:
             return
-        if self._perMessageCompress is None:
-            self.sendData(frames[0] if len(frames) == 1 else b"".join(frames))
-        else:
-            for opcode, payload in map(split_frame, frames):
-                self.sendMessage(payload, opcode == BINARY)
+        if self._perMessageCompress is not None:
+            frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
+        self.sendData(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def wshub_close(self, code: int, reason: bytes) -> None:
         """Called by the link, and by the hub when it stops."""
@@ -217,6 +230,7 @@ class HubFactory(WebSocketServerFactory):
         )
         self.openHandshakeTimeout = 0  # it has come already
         self.protocol: Any = self._protocol_class()
+        self._deflater = Deflater()
         self._empty: list[Deferred[None]] = []
 
     def make(self, request: UpgradeRequest, link: ServiceLink) -> HubProtocol:
@@ -226,6 +240,12 @@ class HubFactory(WebSocketServerFactory):
         protocol.wshub_request = request
         protocol.wshub_link = link
         return protocol
+
+    def compress(self, frames: list[bytes], window_bits: int) -> list[bytes]:
+        """The compressed form of frames, made once a turn for all protocols with such a window."""
+        if self._deflater.is_empty:
+            self.wshub_poller.at_end_of_turn(self._deflater.forget)
+        return [self._deflater.compress(frame, window_bits) for frame in frames]
 
     def when_empty(self) -> "Deferred[None]":
         """Fires when there is no WebSocket, or no more."""
@@ -267,8 +287,8 @@ def make_response(key: str, subprotocol: str | None) -> bytes:
 
 
 def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-    """Agree to the first permessage-deflate that a client offers (RFC 7692)."""
+    """Agree to the first permessage-deflate that a client offers (RFC 7692); see `wshub.deflate`."""
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer):
-            return PerMessageDeflateOfferAccept(offer)
+            return PerMessageDeflateOfferAccept(offer, no_context_takeover=True)
     return None

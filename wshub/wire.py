@@ -15,7 +15,7 @@ are not inside a pickle are little-endian.
 ``(kind, socket_id, payload)``. Tuples, because a class of our own would cost twelve times as much to pickle.
 
 ==========  ====  ==============================================================================================
-NEWSOCKET   0     ``(address, path, query, headers, subprotocol)``: see :class:`wshub.service.client.Client`
+NEWSOCKET   0     ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
 DATA        1     `str` for a text message, `bytes` for a binary one
 CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it
 ==========  ====  ==============================================================================================

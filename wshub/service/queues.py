@@ -64,7 +64,7 @@ class ReceiveQueue:
                 timeout = 0
             kind, socket_id, payload = self._wait(None if timeout is None else max(0.0, timeout))
         if kind == NEWSOCKET:
-            payload = payload[0]
+            payload = payload[:2]
         return WebSocketTransaction(kind, socket_id, payload)
 
     def get_nowait(self) -> WebSocketTransaction:
