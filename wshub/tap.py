@@ -1,5 +1,7 @@
 """What ``twistd wshub`` takes and makes."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -110,4 +112,23 @@ def makeService(options: Options) -> Hub:
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"twistd wshub: {error}") from None
+    reactor.callWhenRunning(take_signals, reactor)
     return hub
+
+
+def take_signals(reactor: Any) -> None:
+    """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
+
+    Twisted's own handlers, in whose place these come, make twistd die of the signal once it has stopped.
+    """
+    is_stopping = False
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal is_stopping
+        if is_stopping:
+            os._exit(128 + number)
+        is_stopping = True
+        reactor.callFromThread(reactor.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -46,7 +46,7 @@ The seed's kinds keep their numbers. A new kind gets a number above these; an un
 are always of one version: the hub starts the service's interpreter with its own package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pickle import dumps, loads
@@ -83,7 +83,6 @@ PIPE_SIZE = 1 << 20
 """What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""
 
 _U32 = Struct("<I")
-_SIZE_AND_COUNT = Struct("<II")
 _CLOSE_CODE = Struct(">H")
 
 
@@ -150,15 +149,14 @@ def decode_batch(body: memoryview) -> list[Transaction]:
 def encode_columns(transactions: list[tuple[int, int, bytes]]) -> bytes:
     """The bytes of a batch to the hub: at most `MAX_COUNT` transactions, `MAX_BATCH` bytes."""
     count = len(transactions)
+    layout, start, after_kinds, after_ids, end = _layout(count)
     kinds, socket_ids, payloads = zip(*transactions, strict=True)
-    start, after_kinds, after_ids, end = _pickle_pieces(count)
-    ids = pack(f"<{count}Q", *socket_ids)
-    sizes = pack(f"<{count}I", *map(len, payloads))
-    body = b"".join((start, bytes(kinds), after_kinds, ids, after_ids, sizes, end, *payloads))
-    return _SIZE_AND_COUNT.pack(len(body) + 4, count) + body
+    sizes = tuple(map(len, payloads))
+    columns = layout.pack(count, start, bytes(kinds), after_kinds, *socket_ids, after_ids, *sizes, end)
+    return b"".join((_U32.pack(layout.size + sum(sizes)), columns, *payloads))
 
 
-def decode_columns(body: memoryview) -> Iterator[tuple[int, int, bytes]]:
+def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes]]:
     """The transactions in a body to the hub, payloads as `bytes`.
 
     Raise `WireError` unless it is just what :func:`encode_columns` writes; kinds and ids are for the caller to judge.
@@ -168,37 +166,35 @@ def decode_columns(body: memoryview) -> Iterator[tuple[int, int, bytes]]:
     (count,) = _U32.unpack_from(body)
     if not 0 < count <= MAX_COUNT:
         raise WireError(f"a batch of {count} transactions; it must have 1 to {MAX_COUNT}")
-    start, after_kinds, after_ids, end = _pickle_pieces(count)
-    kinds_at = 4 + len(start)
-    ids_at = kinds_at + count + len(after_kinds)
-    sizes_at = ids_at + 8 * count + len(after_ids)
-    payloads_at = sizes_at + 4 * count + len(end)
+    layout, start, after_kinds, after_ids, end = _layout(count)
+    if len(body) < layout.size:
+        raise WireError("a batch that ends within its columns")
+    columns = layout.unpack_from(body)
     if (
-        len(body) < payloads_at
-        or body[4:kinds_at] != start
-        or body[kinds_at + count : ids_at] != after_kinds
-        or body[ids_at + 8 * count : sizes_at] != after_ids
-        or body[sizes_at + 4 * count : payloads_at] != end
+        columns[1] != start
+        or columns[3] != after_kinds
+        or columns[4 + count] != after_ids
+        or columns[5 + 2 * count] != end
     ):
         raise WireError("a batch whose pickle is not the three columns of its count")
-    kinds = body[kinds_at : kinds_at + count]
-    socket_ids = unpack_from(f"<{count}Q", body, ids_at)
-    ends = list(accumulate(unpack_from(f"<{count}I", body, sizes_at), initial=payloads_at))
+    ends = list(accumulate(columns[5 + count : 5 + 2 * count], initial=layout.size))
     if ends[-1] != len(body):
         raise WireError("a batch whose payloads are not as long as it says")
     data = bytes(body)
-    return zip(kinds, socket_ids, [data[i:j] for i, j in pairwise(ends)], strict=True)
+    return zip(columns[2], columns[4 : 4 + count], [data[i:j] for i, j in pairwise(ends)], strict=True)
 
 
 @lru_cache(MAX_COUNT)
-def _pickle_pieces(count: int) -> tuple[bytes, bytes, bytes, bytes]:
-    """What a protocol 3 pickle of three `bytes` of `count`, 8 × `count` and 4 × `count` has around them."""
-    return (
-        b"\x80\x03" + _bytes_opcode(count),
-        b"q\x00" + _bytes_opcode(8 * count),
-        b"q\x01" + _bytes_opcode(4 * count),
-        b"q\x02\x87q\x03.",
-    )
+def _layout(count: int) -> tuple[Struct, bytes, bytes, bytes, bytes]:
+    """The count and the pickle of the columns as a struct, and the four pieces of the pickle that are constant.
+
+    They are what protocol 3 has around three `bytes` of `count`, 8 × `count` and 4 × `count` bytes.
+    """
+    start, after_kinds = b"\x80\x03" + _bytes_opcode(count), b"q\x00" + _bytes_opcode(8 * count)
+    after_ids, end = b"q\x01" + _bytes_opcode(4 * count), b"q\x02\x87q\x03."
+    a, b, c, d = map(len, (start, after_kinds, after_ids, end))
+    layout = Struct(f"<I{a}s{count}s{b}s{count}Q{c}s{count}I{d}s")
+    return layout, start, after_kinds, after_ids, end
 
 
 def _bytes_opcode(size: int) -> bytes:

@@ -46,6 +46,7 @@ class Channel:
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
         self._wake_fd: int | None = None
+        self._only_data = [(read_fd, select.POLLIN)]  # what a poll says nearly always
 
     def receive(self, timeout: float | None = None) -> list[Transaction] | None:
         """Wait for the hub: the transactions that came, or none after `timeout` seconds or a `wake`.
@@ -54,9 +55,7 @@ class Channel:
         """
         if timeout is not None or self._wake_fd is not None:
             ready = self._poll.poll(None if timeout is None else max(0.0, timeout * 1000))
-            if self._wake_fd is not None and any(fd == self._wake_fd for fd, _ in ready):
-                os.eventfd_read(self._wake_fd)
-            if all(fd != self.read_fd for fd, _ in ready):
+            if ready != self._only_data and not self._is_data_among(ready):
                 return []
         data = os.read(self.read_fd, READ_SIZE)
         if not data:
@@ -65,6 +64,12 @@ class Channel:
         for body in self._reader.feed(data):
             transactions += decode_batch(body)
         return transactions
+
+    def _is_data_among(self, ready: list[tuple[int, int]]) -> bool:
+        descriptors = [fd for fd, _ in ready]
+        if self._wake_fd in descriptors:
+            os.eventfd_read(self._wake_fd)
+        return self.read_fd in descriptors
 
     def enable_wake(self) -> None:
         """Let `wake` work from now on."""
@@ -99,8 +104,10 @@ class Channel:
 
     def flush(self) -> None:
         """Write everything that is queued; waits while the pipe is full, which ends because the hub always reads."""
+        outbox = self._outbox
+        if not outbox:
+            return
         with self._writing:
-            outbox = self._outbox
             while outbox:
                 batch = outbox[:MAX_COUNT]
                 del outbox[: len(batch)]  # in place: another thread may be appending to this very list

@@ -65,7 +65,8 @@ class Service(HookedService):
         receive, dispatch, flush = self._channel.receive, self._dispatch, self._channel.flush
         while (transactions := receive(self._time_to_wait())) is not None:
             dispatch(transactions)
-            self._call_what_is_due()
+            if self._timers or self._from_threads:
+                self._call_what_is_due()
             flush()
         self._guarded(None, self.on_stop)
         flush()

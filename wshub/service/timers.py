@@ -34,6 +34,9 @@ class Timers:
         self._heap: list[Timer] = []
         self._numbers = count()
 
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
     def add(self, due: float, every: float | None, call: Callable[..., Any], args: tuple[Any, ...]) -> Timer:
         """Make a timer for the time `due`, and then for every `every` seconds."""
         timer = Timer(due, next(self._numbers), every, call, args)
