@@ -1,13 +1,16 @@
 # make run    sets up .venv and serves the examples at http://localhost:12345/
 # make test   sets up .venv and runs the tests
-# make check  types and style; make conformance: the Autobahn test suite
+# make check  types and style
+# make conformance (or conformance-quick)   the Autobahn test suite
+# make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
 PORT ?= 12345
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
 
-.PHONY: run test check conformance clean
+.PHONY: run test check conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -23,8 +26,20 @@ check: $(VENV)/.installed-dev
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py
 
+conformance-quick: $(VENV)/.installed
+	$(BIN)/python conformance/run.py --quick
+
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m bench
+
+bench-quick: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m bench --quick
+
+bench-tiny: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m bench --tiny
+
 clean:
-	rm -rf $(VENV) build dist reports .wstest
+	rm -rf $(VENV) $(BENCH_VENV) build dist reports .wstest
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"wshub needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Name another with: make PYTHON=python3.12")'
@@ -34,4 +49,9 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_VENV)/.installed: pyproject.toml bench/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --editable . -r bench/requirements.txt
 	@touch $@

@@ -63,6 +63,7 @@ class Hub(Service):
     def stopService(self) -> Any:
         """Stop in order; the result fires when everything has stopped."""
         super().stopService()
+        self._log.info("stopping")
         yield DeferredList([port.stopListening() for port in self.ports])
         yield self._close_clients()
         yield self.supervisor.stop()

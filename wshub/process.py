@@ -1,151 +1,34 @@
-"""A service's process and its pipes: the only place that spawns, reads, writes and kills.
+"""A service's process: the only place that spawns, signals and reaps.
 
 The child has descriptors 0 to 4: no input, stdout and stderr, which are logged by the line, and the two pipes of
-:mod:`wshub.wire`. The pipes have descriptors of our own, because Twisted's read 8 KiB at a time and write a turn late.
+:mod:`wshub.wire`.
 
 A process is told to finish by closing its input. If it has not by then, TERM comes after a while, and KILL a little
 later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.
 """
 
-import errno
-import fcntl
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
+from wshub.pipes import PipeReader, PipeWriter, grow_pipe
 from wshub.poller import SocketPoller
-from wshub.wire import FROM_HUB, PIPE_SIZE, TO_HUB
+from wshub.wire import FROM_HUB, TO_HUB
 
-READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
-HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
-LOW_MARK = 256 << 10  # bytes, and then they may go on
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
 KILL_DELAY = 1.0  # seconds between TERM and KILL
 OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
-
-
-class PipeReader(FileDescriptor):
-    """The hub's end of the pipe from a service."""
-
-    def __init__(self, reactor: Any, fd: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
-        super().__init__(reactor)
-        self._fd = fd
-        self._received = received
-        self._ended = ended
-        self.connected = 1
-        self.startReading()
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def doRead(self) -> BaseException | None:
-        try:
-            data = os.read(self._fd, READ_SIZE)
-        except OSError as error:
-            return None if error.errno in (errno.EAGAIN, errno.EINTR) else ConnectionLost()
-        if not data:
-            return ConnectionDone()
-        self._received(data)
-        return None
-
-    def drain(self) -> None:
-        """Read whatever is left, when the process is no more."""
-        while self.connected:
-            try:
-                data = os.read(self._fd, READ_SIZE)
-            except OSError:
-                return
-            if not data:
-                return
-            self._received(data)
-
-    def connectionLost(self, reason: Failure) -> None:
-        if self.connected:
-            super().connectionLost(reason)
-            os.close(self._fd)
-            self._ended()
-
-
-class PipeWriter(FileDescriptor):
-    """The hub's end of the pipe to a service: writes at once what the pipe takes, and the rest as it empties."""
-
-    def __init__(self, reactor: Any, fd: int, on_full: Callable[[], None], on_drained: Callable[[], None]) -> None:
-        super().__init__(reactor)
-        self._fd = fd
-        self._queue: deque[memoryview] = deque()
-        self._waiting = 0  # bytes in the queue
-        self._is_full = False
-        self._on_full = on_full
-        self._on_drained = on_drained
-        self.connected = 1
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def send(self, data: bytes) -> None:
-        """Write `data`, now or later, in order. Nothing happens once the pipe is closed."""
-        if not self.connected or self.disconnecting:
-            return
-        if not self._queue:
-            written = self._write(data)
-            if written == len(data):
-                return
-            self.startWriting()
-            data = data[written:]
-        self._queue.append(memoryview(data))
-        self._waiting += len(data)
-        if self._waiting > HIGH_MARK and not self._is_full:
-            self._is_full = True
-            self._on_full()
-
-    def doWrite(self) -> BaseException | None:
-        while self._queue:
-            data = self._queue[0]
-            written = self._write(data)
-            self._waiting -= written
-            if self._is_full and self._waiting <= LOW_MARK:
-                self._is_full = False
-                self._on_drained()
-            if written < len(data):
-                self._queue[0] = data[written:]
-                return None
-            self._queue.popleft()
-        self.stopWriting()
-        return ConnectionDone() if self.disconnecting else None
-
-    def loseConnection(self) -> None:
-        """Close the pipe once everything is written."""
-        if self.connected and not self.disconnecting:
-            self.disconnecting = 1
-            if not self._queue:
-                self.connectionLost(Failure(ConnectionDone()))
-
-    def connectionLost(self, reason: Failure) -> None:
-        if self.connected:
-            super().connectionLost(reason)
-            self._queue.clear()
-            os.close(self._fd)
-
-    def _write(self, data: bytes | memoryview) -> int:
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            return 0
-        except OSError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives any more
-            return len(data)
 
 
 class ServiceProcess(ProcessProtocol):
@@ -296,14 +179,6 @@ class ServiceProcess(ProcessProtocol):
 
     def _log_line(self, line: bytes) -> None:
         self._log.info("{line}", line=escape(line.decode(errors="backslashreplace").rstrip("\r")))
-
-
-def grow_pipe(fd: int) -> None:
-    """Make room in a pipe, so that a batch need not be written in pieces; where there is none, that is well."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    except OSError:
-        pass  # over the user's limit (pipe(7), pipe-user-pages-soft): the pipe keeps its 64 KiB
 
 
 def describe_exit(reason: BaseException | None) -> str:
