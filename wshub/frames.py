@@ -30,14 +30,14 @@ _LARGE = Struct(">BBQ")
 _SMALL_HEADERS = {opcode: [bytes((_WHOLE | opcode, size)) for size in range(126)] for opcode in (TEXT, BINARY)}
 
 
-def make_frame(opcode: int, payload: bytes) -> bytes:
+def make_frame(opcode: int, payload: bytes | memoryview) -> bytes:
     """The one frame of a whole message; `opcode` is `TEXT`, and `payload` UTF-8, or `BINARY`."""
     size = len(payload)
     if size < 126:
         return _SMALL_HEADERS[opcode][size] + payload
     if size < 65536:
-        return _MEDIUM.pack(_WHOLE | opcode, 126, size) + payload
-    return _LARGE.pack(_WHOLE | opcode, 127, size) + payload
+        return b"".join((_MEDIUM.pack(_WHOLE | opcode, 126, size), payload))
+    return b"".join((_LARGE.pack(_WHOLE | opcode, 127, size), payload))
 
 
 def split_frame(frame: bytes) -> tuple[int, bytes]:
@@ -49,14 +49,14 @@ def split_frame(frame: bytes) -> tuple[int, bytes]:
 class FrameReader:
     """Takes plain data frames from a client's bytes, as they come, in any number of pieces."""
 
-    __slots__ = ("_header", "_mask", "_missing", "_payload", "_utf8")
+    __slots__ = ("_header", "_mask", "_missing", "_payload", "_text")
 
     def __init__(self) -> None:
         self._header = b""  # of the frame that is still coming, or as much of it as there is
         self._missing = 0  # bytes of its payload; 0 while the header itself is incomplete
         self._mask = b""  # turned to where the next byte of the payload stands
         self._payload: bytearray | None = None  # what has come of it, unmasked
-        self._utf8: IncrementalDecoder | None = None  # of a text, to notice the first wrong byte
+        self._text: TextCheck | None = None  # of a text, to notice the first wrong byte
 
     def read(self, data: bytes, limit: int, take: Callable[[str | bytes], object]) -> bytes:
         """Call `take` with the message of each frame that is complete. Return what is not for this reader: often b"".
@@ -130,7 +130,7 @@ class FrameReader:
         """Keep the beginning of a frame; False if it is text and wrong already."""
         self._header, self._mask = header, header[-4:]
         self._missing, self._payload = size, bytearray()
-        self._utf8 = getincrementaldecoder("utf-8")() if header[0] == _WHOLE_TEXT else None
+        self._text = TextCheck() if header[0] == _WHOLE_TEXT else None
         if self._add(payload):
             return True
         self._header, self._payload, self._missing = b"", None, 0
@@ -144,7 +144,7 @@ class FrameReader:
         if not self._missing:
             payload = self._payload
             assert payload is not None
-            message = payload.decode() if self._utf8 else bytes(payload)
+            message = payload.decode() if self._text else bytes(payload)
             self._header, self._payload = b"", None
             take(message)
         return size
@@ -152,7 +152,7 @@ class FrameReader:
     def _add(self, masked: bytes | memoryview) -> bool:
         piece = apply_mask(masked, self._mask)
         size = len(piece)
-        if self._utf8 and not _is_valid_so_far(self._utf8, piece, size == self._missing):
+        if self._text and not self._text.may_go_on(piece, size == self._missing):
             return False
         assert self._payload is not None
         self._payload += piece
@@ -161,11 +161,23 @@ class FrameReader:
         return True
 
 
-def _is_valid_so_far(decoder: IncrementalDecoder, piece: bytes, is_last: bool) -> bool:
-    """Whether a text may still become UTF-8 with `piece` after what the decoder has seen."""
-    try:
-        decoder.decode(piece, is_last)
-    except UnicodeDecodeError:
-        return False
-    incomplete = decoder.getstate()[0]
-    return incomplete[:1] != b"\xed" or incomplete[1:] < b"\xa0"  # a surrogate, which Python finds one byte later
+class TextCheck:
+    """Whether bytes that come in pieces may still become UTF-8."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        self._decoder: IncrementalDecoder | None = None  # while everything is ASCII there is nothing to remember
+
+    def may_go_on(self, piece: bytes, is_last: bool) -> bool:
+        """Whether `piece` may follow what has been seen; `is_last` if nothing more comes."""
+        if self._decoder is None:
+            if piece.isascii():
+                return True
+            self._decoder = getincrementaldecoder("utf-8")()
+        try:
+            self._decoder.decode(piece, is_last)
+        except UnicodeDecodeError:
+            return False
+        incomplete = self._decoder.getstate()[0]
+        return incomplete[:1] != b"\xed" or incomplete[1:] < b"\xa0"  # a surrogate, which Python sees a byte later

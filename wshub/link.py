@@ -190,10 +190,10 @@ class ServiceLink:
         if len(self._outbox) == 1:
             self.on_batch_begun()
 
-    def take_batch(self) -> bytes:
-        """Everything that is queued, as the bytes of a batch; empty if nothing is."""
+    def take_batch(self) -> tuple[bytes, ...]:
+        """Everything that is queued, as the bytes of a batch, in one piece or more; none if nothing is."""
         if not self._outbox:
-            return b""
+            return ()
         outbox, self._outbox = self._outbox, []
         return encode_batch(outbox)
 
@@ -227,7 +227,7 @@ class ServiceLink:
                         else:
                             batch[socket_id] = [frame]
                     else:
-                        self._do(kind, socket_id, payload, batch)
+                        self._do(kind, socket_id, bytes(payload), batch)
         finally:
             self._send(batch)
 

@@ -7,18 +7,20 @@ import errno
 import fcntl
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from wshub.wire import PIPE_SIZE
+from wshub.wire import PIPE_SIZE, PipeBuffer
 
 READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
 HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
 LOW_MARK = 256 << 10  # bytes, and then they may go on
+
+_buffer = PipeBuffer(READ_SIZE)  # one for all pipes: nothing stays in it
 
 
 class PipeReader(FileDescriptor):
@@ -37,7 +39,7 @@ class PipeReader(FileDescriptor):
 
     def doRead(self) -> BaseException | None:
         try:
-            data = os.read(self._fd, READ_SIZE)
+            data = _buffer.read(self._fd)
         except OSError as error:
             return None if error.errno in (errno.EAGAIN, errno.EINTR) else ConnectionLost()
         if not data:
@@ -49,7 +51,7 @@ class PipeReader(FileDescriptor):
         """Read whatever is left, when the process is no more."""
         while self.connected:
             try:
-                data = os.read(self._fd, READ_SIZE)
+                data = _buffer.read(self._fd)
             except OSError:
                 return
             if not data:
@@ -79,18 +81,19 @@ class PipeWriter(FileDescriptor):
     def fileno(self) -> int:
         return self._fd
 
-    def send(self, data: bytes) -> None:
-        """Write `data`, now or later, in order. Nothing happens once the pipe is closed."""
+    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write `pieces`, now or later, in order. Nothing happens once the pipe is closed."""
         if not self.connected or self.disconnecting:
             return
         if not self._queue:
-            written = self._write(data)
-            if written == len(data):
+            written = self._write(pieces)
+            size = sum(map(len, pieces))
+            if written == size:
                 return
             self.startWriting()
-            data = data[written:]
-        self._queue.append(memoryview(data))
-        self._waiting += len(data)
+            pieces = (memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))[written:],)
+        self._queue.extend(map(memoryview, pieces))
+        self._waiting += sum(map(len, pieces))
         if self._waiting > HIGH_MARK and not self._is_full:
             self._is_full = True
             self._on_full()
@@ -98,7 +101,7 @@ class PipeWriter(FileDescriptor):
     def doWrite(self) -> BaseException | None:
         while self._queue:
             data = self._queue[0]
-            written = self._write(data)
+            written = self._write((data,))
             self._waiting -= written
             if self._is_full and self._waiting <= LOW_MARK:
                 self._is_full = False
@@ -123,13 +126,13 @@ class PipeWriter(FileDescriptor):
             self._queue.clear()
             os.close(self._fd)
 
-    def _write(self, data: bytes | memoryview) -> int:
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
         try:
-            return os.write(self._fd, data)
+            return os.writev(self._fd, pieces)
         except BlockingIOError:
             return 0
         except OSError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives any more
-            return len(data)
+            return sum(map(len, pieces))
 
 
 def grow_pipe(fd: int) -> None:

@@ -49,6 +49,7 @@ are always of one version: the hub starts the service's interpreter with its own
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from os import readv
 from pickle import dumps, loads
 from struct import Struct, pack, unpack_from
 from typing import Any
@@ -82,11 +83,30 @@ MAX_MESSAGE = MAX_BATCH // 2
 PIPE_SIZE = 1 << 20
 """What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""
 
+LARGE = 4096  # bytes; what is larger is better not copied
+MAX_PIECES = 1024  # that writev takes: IOV_MAX
+
 _U32 = Struct("<I")
 _CLOSE_CODE = Struct(">H")
 
 
 # Framing: where batches begin and end.
+
+
+class PipeBuffer:
+    """Reads a pipe in large pieces, into one buffer for as long as it lives.
+
+    `os.read` would make a new buffer of that size for each call: the C library gets such a one from the system and
+    gives it back, page by page, which takes ten times as long as reading a small batch.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._view = memoryview(bytearray(size))
+        self._views = (self._view,)
+
+    def read(self, fd: int) -> bytes:
+        """What is in the pipe now, at most the buffer's size; empty at the end of the stream. Raise `OSError`."""
+        return bytes(self._view[: readv(fd, self._views)])
 
 
 class BatchReader:
@@ -131,10 +151,10 @@ class BatchReader:
 # From the hub: plain pickles.
 
 
-def encode_batch(transactions: list[Transaction]) -> bytes:
-    """The bytes of a batch from the hub. Payloads of plain types only."""
+def encode_batch(transactions: list[Transaction]) -> tuple[bytes, ...]:
+    """The bytes of a batch from the hub, in one piece or more. Payloads of plain types only."""
     body = dumps(transactions, 5)
-    return _U32.pack(len(body)) + body
+    return _join_if_small((_U32.pack(len(body)), body), len(body))
 
 
 def decode_batch(body: memoryview) -> list[Transaction]:
@@ -146,18 +166,19 @@ def decode_batch(body: memoryview) -> list[Transaction]:
 # To the hub: columns.
 
 
-def encode_columns(transactions: list[tuple[int, int, bytes]]) -> bytes:
-    """The bytes of a batch to the hub: at most `MAX_COUNT` transactions, `MAX_BATCH` bytes."""
+def encode_columns(transactions: list[tuple[int, int, bytes]]) -> tuple[bytes, ...]:
+    """The bytes of a batch to the hub, in one piece or more: at most `MAX_COUNT` transactions, `MAX_BATCH` bytes."""
     count = len(transactions)
     layout, start, after_kinds, after_ids, end = _layout(count)
     kinds, socket_ids, payloads = zip(*transactions, strict=True)
     sizes = tuple(map(len, payloads))
     columns = layout.pack(count, start, bytes(kinds), after_kinds, *socket_ids, after_ids, *sizes, end)
-    return b"".join((_U32.pack(layout.size + sum(sizes)), columns, *payloads))
+    size = layout.size + sum(sizes)
+    return _join_if_small((_U32.pack(size), columns, *payloads), size)
 
 
-def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes]]:
-    """The transactions in a body to the hub, payloads as `bytes`.
+def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes | memoryview]]:
+    """The transactions in a body to the hub, payloads as `bytes`, or as views of `body` where a copy would cost more.
 
     Raise `WireError` unless it is just what :func:`encode_columns` writes; kinds and ids are for the caller to judge.
     """
@@ -180,8 +201,13 @@ def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes]]:
     ends = list(accumulate(columns[5 + count : 5 + 2 * count], initial=layout.size))
     if ends[-1] != len(body):
         raise WireError("a batch whose payloads are not as long as it says")
-    data = bytes(body)
+    data = bytes(body) if len(body) < count * LARGE else body
     return zip(columns[2], columns[4 : 4 + count], [data[i:j] for i, j in pairwise(ends)], strict=True)
+
+
+def _join_if_small(pieces: tuple[bytes, ...], size: int) -> tuple[bytes, ...]:
+    """Small pieces as one: writing several with one call costs more than copying them, unless they are large."""
+    return pieces if size >= LARGE * len(pieces) and len(pieces) <= MAX_PIECES else (b"".join(pieces),)
 
 
 @lru_cache(MAX_COUNT)

@@ -15,13 +15,14 @@ from wshub.wire import (
     MULTICAST_BINARY,
     TO_HUB,
     BatchReader,
+    PipeBuffer,
     Transaction,
     decode_batch,
     encode_columns,
     encode_multicast,
 )
 
-READ_SIZE = 256 << 10  # bytes; a larger buffer costs more to allocate than the calls it saves
+READ_SIZE = 256 << 10  # bytes; more than that is seldom there
 
 FLUSH_COUNT = 256  # transactions; beyond this a batch gets no cheaper, and the hub might as well begin with it
 FLUSH_SIZE = 64 << 10  # bytes; what one such message takes to copy is more than a write of its own takes
@@ -40,6 +41,7 @@ class Channel:
         self.read_fd = read_fd
         self.on_first_post: Callable[[], object] | None = None
         self._write_fd = write_fd
+        self._buffer = PipeBuffer(READ_SIZE)
         self._reader = BatchReader()
         self._outbox: list[tuple[int, int, bytes]] = []
         self._writing = allocate_lock()
@@ -57,7 +59,7 @@ class Channel:
             ready = self._poll.poll(None if timeout is None else max(0.0, timeout * 1000))
             if ready != self._only_data and not self._is_data_among(ready):
                 return []
-        data = os.read(self.read_fd, READ_SIZE)
+        data = self._buffer.read(self.read_fd)
         if not data:
             return None
         transactions: list[Transaction] = []
@@ -113,10 +115,10 @@ class Channel:
                 del outbox[: len(batch)]  # in place: another thread may be appending to this very list
                 self._write(encode_columns(batch))
 
-    def _write(self, data: bytes) -> None:
-        written = os.write(self._write_fd, data)
-        if written < len(data):
-            rest = memoryview(data)[written:]
+    def _write(self, pieces: tuple[bytes, ...]) -> None:
+        written = os.writev(self._write_fd, pieces)
+        if written < sum(map(len, pieces)):  # a signal has come between
+            rest = memoryview(b"".join(pieces))[written:]
             while rest:
                 rest = rest[os.write(self._write_fd, rest) :]
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from wshub.service.base import HookedService
 from wshub.service.channel import READ_SIZE
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, BatchReader, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, BatchReader, PipeBuffer, Transaction, decode_batch
 
 HIGH_MARK = 1024  # transactions that wait for their turn; above it the pipe is not read, and TCP tells the clients
 LOW_MARK = 512
@@ -144,6 +144,7 @@ class _Source:
         os.set_blocking(fd, False)
         self._fd = fd
         self._accept = accept
+        self._buffer = PipeBuffer(READ_SIZE)
         self._reader = BatchReader()
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
@@ -163,7 +164,7 @@ class _Source:
             self._loop.add_reader(self._fd, self._read)
 
     def _read(self) -> None:
-        data = os.read(self._fd, READ_SIZE)
+        data = self._buffer.read(self._fd)
         for body in self._reader.feed(data):
             self._accept(decode_batch(body))
         if not data:
