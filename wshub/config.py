@@ -42,6 +42,8 @@ class Settings:
     """What clients, then services, are given when the hub stops; after that TERM, and one second later KILL."""
 
     def __post_init__(self) -> None:
+        if not self.port:
+            raise ConfigError("port names none: leave it out for 12345")
         for number in (port for port in self.port if port.isdecimal()):
             if not 0 < int(number) < 65536:
                 raise ConfigError(f"port {number} is not a port: choose one from 1 to 65535")
@@ -113,7 +115,7 @@ def convert(wanted: Any, value: Any) -> Any:
     if wanted in (Path, Path | None):
         if not isinstance(value, str):
             raise ValueError("must be the path of a folder, in quotes")
-        return Path(value).expanduser()
+        return parse_folder(value)
     if wanted is bool:
         if not isinstance(value, bool):
             raise ValueError("must be true or false")
@@ -140,6 +142,16 @@ def parse_size(value: str | int) -> int:
     if isinstance(value, str) and text.isdecimal():
         return int(text)
     raise ValueError(f'must be a number of bytes such as 65536 or "64KiB", not {value!r}')
+
+
+def parse_folder(text: str) -> Path:
+    """The path that a person has written, perhaps with a ``~``. Raise `ValueError` if there can be no such path."""
+    if "\0" in text:
+        raise ValueError("must be a path, which has no NUL in it")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"must be a path, and there is no home folder for {text}") from None
 
 
 def check_folder(name: str, folder: Path) -> None:

@@ -44,7 +44,8 @@ class FirstRequest(Protocol):
     transport: Any
 
     def __init__(self) -> None:
-        self._data = b""
+        self._data = bytearray()
+        self._searched = 0  # bytes of it in which there is no end of the head
         self._link: ServiceLink | None = None  # once it waits for a service
         self._successor: Any = None  # once it is somebody else's
 
@@ -59,8 +60,9 @@ class FirstRequest(Protocol):
         if self._link:
             return  # the client could not wait with its first message, so that waits
         try:
-            if end := read_head(self._data):
+            if end := read_head(self._data, self._searched):
                 self._decide(end)
+            self._searched = len(self._data)
         except HttpError as error:
             self._refuse(error)
 
@@ -71,7 +73,7 @@ class FirstRequest(Protocol):
             self._successor.connectionLost(reason)
 
     def _decide(self, end: int) -> None:
-        head = parse_head(self._data[:end])
+        head = parse_head(bytes(self._data[:end]))
         if not head.wants_upgrade:
             check_plain(head)
             self._hand_over(self.factory.site.buildProtocol(self.transport.getPeer()))
@@ -96,7 +98,7 @@ class FirstRequest(Protocol):
 
     def _hand_over(self, successor: Any) -> None:
         self.factory.forget(self)
-        self._successor, data, self._data = successor, self._data, b""
+        self._successor, data, self._data = successor, bytes(self._data), bytearray()
         self.dataReceived = successor.dataReceived  # type: ignore[method-assign]
         successor.makeConnection(self.transport)
         if data:

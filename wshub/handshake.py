@@ -19,7 +19,10 @@ MAX_REQUEST_LINE = 8 << 10  # bytes; Apache's limit, and RFC 9110 asks for 8,000
 MAX_HEADERS = 128  # Apache and h11 stop at 100, h2 at less; a browser sends about 20
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) (HTTP/1\.[01])")
+_ABSOLUTE_FORM = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)  # RFC 9112, section 3.2.2
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f\x85]*)")
+WANTED = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
@@ -35,8 +38,8 @@ class Head:
 
     @property
     def wants_upgrade(self) -> bool:
-        """Whether the request asks for a WebSocket, well or badly."""
-        return "upgrade" in self.headers and "websocket" in self.headers["upgrade"].lower()
+        """Whether the request asks for a WebSocket, be it well-formed or not."""
+        return "websocket" in _tokens(self.headers.get("upgrade", "").lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,13 @@ class UpgradeRequest:
     extensions: str
 
 
-def read_head(data: bytes) -> int:
+def read_head(data: bytes | bytearray, searched: int = 0) -> int:
     """The length of the head that `data` begins with, its blank line included; 0 if the end has not come yet.
 
-    Raise `HandshakeError` as soon as it is too long to go on.
+    `searched` is how much of `data` the last call has seen. Raise `HandshakeError` as soon as it is too long to go on.
     """
-    end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
-    first_line_end = data.find(b"\r\n", 0, MAX_REQUEST_LINE + 2)
-    if first_line_end < 0 and len(data) > MAX_REQUEST_LINE:
+    end = data.find(b"\r\n\r\n", max(0, searched - 3), MAX_HEAD)
+    if searched <= MAX_REQUEST_LINE + 2 <= len(data) and data.find(b"\r\n", 0, MAX_REQUEST_LINE + 2) < 0:
         raise HandshakeError(f"The request line has more than {MAX_REQUEST_LINE} bytes.", 414)
     if end >= 0:
         return end + 4
@@ -101,15 +103,15 @@ def parse_upgrade(head: Head) -> UpgradeRequest:
     for name in ("host", "sec-websocket-key", "sec-websocket-version"):
         if name not in headers or name in head.repeated:
             raise HandshakeError(f"The request must have one {name.title()} header.")
-    if "upgrade" not in {token.strip().lower() for token in headers.get("connection", "").split(",")}:
+    if "upgrade" not in _tokens(headers.get("connection", "").lower()):
         raise HandshakeError('The request must have "Connection: Upgrade".')
     if headers["sec-websocket-version"] != "13":
-        raise HandshakeError("The WebSocket version must be 13.", 426, (("Sec-WebSocket-Version", "13"),))
+        raise HandshakeError("The WebSocket version must be 13.", 426, WANTED)
     if not _KEY.fullmatch(headers["sec-websocket-key"]):
         raise HandshakeError("Sec-WebSocket-Key must be 16 bytes in base64.")
     if "content-length" in headers or "transfer-encoding" in headers:
         raise HandshakeError("A request for a WebSocket has no body.")
-    path, _, query = head.target.partition(b"?")
+    path, _, query = _ABSOLUTE_FORM.sub(b"", head.target, count=1).partition(b"?")
     if b"#" in head.target or not path.startswith(b"/"):
         raise HandshakeError("The request's target must be a path.")
     return UpgradeRequest(
@@ -136,7 +138,11 @@ def check_origin(headers: dict[str, str], allowed: tuple[str, ...]) -> None:
     origin = headers.get("origin")
     if origin is None or "*" in allowed or origin in allowed:
         return
-    if urlsplit(origin).netloc.lower() != headers["host"].lower() or origin == "null":
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        host = ""
+    if host.lower() != headers["host"].lower() or not host:
         raise HandshakeError("Pages of this origin may not connect here.", 403)
 
 
@@ -162,7 +168,11 @@ def format_error(error: HttpError) -> bytes:
 
 
 def _parse_tokens(value: str) -> list[str]:
-    tokens = [token.strip() for token in value.split(",") if token.strip()]
+    tokens = _tokens(value)
     if len(set(tokens)) != len(tokens):
         raise HandshakeError("Sec-WebSocket-Protocol names a subprotocol twice.")
     return tokens
+
+
+def _tokens(value: str) -> list[str]:
+    return [token.strip() for token in value.split(",") if token.strip()]

@@ -6,7 +6,7 @@ what it has for the process waits in it until somebody calls :meth:`~ServiceLink
 The life of a link. An event that is not in a state's column changes nothing there::
 
     event      meaning                              STARTING    READY       STOPPING
-    READY      the process can serve                READY       DEAD †      DEAD †
+    READY      the process can serve                READY       DEAD †
     FAILED     the process says why it cannot       FAILED      DEAD †      DEAD
     BROKE      it sent what it may not              FAILED †    DEAD †      DEAD †
     HUNG_UP    it closed its pipe                   FAILED †    DEAD †      STOPPING
@@ -144,6 +144,7 @@ class ServiceLink:
         if self.state is before:
             return
         if self.state is State.DEAD:
+            self.resume()  # to hear the answers to what follows
             for socket in list(self.sockets.values()):
                 socket.wshub_close(*SERVICE_DIED)
         self._on_change(self, event, kill)
@@ -237,7 +238,9 @@ class ServiceLink:
             socket_ids, message = decode_multicast(payload)
             frame = make_frame(_OPCODES[kind], message)  # once, however many it is for
             for each in socket_ids:
-                batch.setdefault(each, []).append(frame)
+                its_frames = batch.setdefault(each, [])
+                if not its_frames or its_frames[-1] is not frame:  # who is named twice gets it once
+                    its_frames.append(frame)
         elif kind == CLOSE:
             code, reason = decode_close(payload)
             if socket_id in batch:

@@ -11,7 +11,6 @@ import json
 from http import HTTPStatus
 from mimetypes import MimeTypes
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from twisted.web.http import HTTPChannel
 from twisted.web.iweb import IRequest
@@ -22,7 +21,7 @@ from twisted.web.static import File
 import wshub
 from wshub.errors import HttpError, ServiceNotFound
 from wshub.link import ServiceLink
-from wshub.routing import MAX_DEPTH, Route, format_route, parse_segment
+from wshub.routing import MAX_DEPTH, Route, format_route, parse_route, split_path
 from wshub.supervisor import ServiceSupervisor
 
 PAGES = Path(__file__).parent / "pages"
@@ -41,8 +40,8 @@ class UrlNode(Resource):
 
     def getChild(self, path: bytes, request: IRequest | None) -> Resource:
         """The node one segment down; where it ends is not known until it is asked for something."""
-        if len(self._segments) >= MAX_DEPTH:
-            return self
+        if len(self._segments) > MAX_DEPTH:
+            return self  # nothing can be so deep
         return UrlNode(self._supervisor, self._html, (*self._segments, path))
 
     # What an upgrade request wants.
@@ -50,10 +49,7 @@ class UrlNode(Resource):
     @property
     def route(self) -> Route:
         """The route of the service here; `ServiceNotFound` if no service can have this name."""
-        if not 0 < len(self._segments) < MAX_DEPTH:
-            raise ServiceNotFound
-        *folders, last = self._segments
-        return (*map(parse_segment, folders), parse_segment(last) if last else "")
+        return parse_route(self._segments)
 
     def link(self) -> ServiceLink:
         """The service here, started if it does not run. Raise `ServiceUnavailable`."""
@@ -151,8 +147,8 @@ def make_site(root: UrlNode, timeout: float) -> Site:
 def find_node(root: Resource, path: bytes) -> UrlNode:
     """The node of a URL's path, still percent-encoded: what twisted.web does with the path of a plain request."""
     node = root
-    for segment in path[1:].split(b"/"):
-        node = node.getChildWithDefault(unquote_to_bytes(segment), None)
+    for segment in split_path(path):
+        node = node.getChildWithDefault(segment, None)
     assert isinstance(node, UrlNode)
     return node
 

@@ -13,7 +13,7 @@ escape within an escape or a NUL never get as far as the file system.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -38,16 +38,26 @@ def parse_segment(raw: bytes) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         raise ServiceNotFound from None
-    if not _NAME.fullmatch(name) or name == FOLDER_MODULE:
+    if not is_name(name):
         raise ServiceNotFound
     return name
 
 
-def parse_path(path: bytes) -> Route:
-    """The route of a URL's path, still percent-encoded and without a query; `ServiceNotFound` if none can be meant."""
-    if not path.startswith(b"/") or path.count(b"/") > MAX_DEPTH:
+def is_name(name: str) -> bool:
+    """Whether a file or folder of this name can be in a route."""
+    return bool(_NAME.fullmatch(name)) and name != FOLDER_MODULE
+
+
+def split_path(path: bytes) -> list[bytes]:
+    """The segments of a URL's path, each percent-decoded once: an encoded slash is no separator."""
+    return [unquote_to_bytes(segment) for segment in path.removeprefix(b"/").split(b"/")]
+
+
+def parse_route(segments: Sequence[bytes]) -> Route:
+    """The route that decoded path segments are; `ServiceNotFound` if they cannot be one."""
+    if not 0 < len(segments) <= MAX_DEPTH:
         raise ServiceNotFound
-    *folders, last = (unquote_to_bytes(segment) for segment in path[1:].split(b"/"))
+    *folders, last = segments
     return (*map(parse_segment, folders), parse_segment(last) if last else "")
 
 
@@ -81,13 +91,14 @@ class ServiceFolder:
         return path
 
     def routes(self) -> Iterator[Route]:
-        """Every route that has a module, in the order of their names. What cannot be read is passed over."""
+        """Every route that has a module. What cannot be read is passed over, and so are folders that are links."""
         for folder, folders, files in os.walk(self.root):
-            folders[:] = sorted(filter(_NAME.fullmatch, folders))
             inside = Path(folder).relative_to(self.root).parts
-            for file in sorted(files):
+            is_deepest = len(inside) + 1 >= MAX_DEPTH
+            folders[:] = [] if is_deepest else [name for name in folders if is_name(name)]
+            for file in files:
                 stem, suffix = os.path.splitext(file)
-                if suffix == ".py" and _NAME.fullmatch(stem):
+                if suffix == ".py" and (is_name(stem) or stem == FOLDER_MODULE):
                     route = (*inside, "" if stem == FOLDER_MODULE else stem)
                     try:
                         self.module(route)

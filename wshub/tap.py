@@ -10,7 +10,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from wshub import __version__
-from wshub.config import Settings, make_settings, parse_size, with_absolute_paths
+from wshub.config import Settings, make_settings, parse_folder, parse_size, with_absolute_paths
 from wshub.errors import ConfigError
 from wshub.hub import Hub
 
@@ -40,11 +40,11 @@ class Options(UsageOptions):
 
     def opt_document_root(self, folder: str) -> None:
         """Folder of services. [default: ./services, else the packaged examples]"""
-        self._given["document_root"] = Path(folder).expanduser()
+        self._given["document_root"] = parse_path_option("document-root", folder)
 
     def opt_html(self, folder: str) -> None:
         """Folder of static pages, served at the same port. [default: a built-in page that lists the services]"""
-        self._given["html"] = Path(folder).expanduser()
+        self._given["html"] = parse_path_option("html", folder)
 
     def opt_compression(self) -> None:
         """Agree to permessage-deflate when a client offers it."""
@@ -63,7 +63,7 @@ class Options(UsageOptions):
 
     def opt_config(self, file: str) -> None:
         """TOML file with these settings and more. The command line overrides it."""
-        self._config = Path(file).expanduser()
+        self._config = parse_path_option("config", file)
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -101,6 +101,14 @@ class Options(UsageOptions):
                 serverFromString(reactor, description)
             except (ValueError, KeyError, TypeError, OSError) as error:
                 raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
+
+
+def parse_path_option(name: str, text: str) -> Path:
+    """The path that an option names."""
+    try:
+        return parse_folder(text)
+    except ValueError as error:
+        raise UsageError(f"--{name} {error}") from None
 
 
 def makeService(options: Options) -> Hub:

@@ -142,18 +142,16 @@ class BatchReader:
         if start < available:
             self._pieces.append(data[start:])
 
-    @property
-    def is_inside_batch(self) -> bool:
-        """Whether the stream would be cut in the middle of a batch if it ended here."""
-        return bool(self._pieces)
-
 
 # From the hub: plain pickles.
 
 
 def encode_batch(transactions: list[Transaction]) -> tuple[bytes, ...]:
-    """The bytes of a batch from the hub, in one piece or more. Payloads of plain types only."""
+    """The bytes of a batch from the hub, or of several if it gets too large, in one piece or more."""
     body = dumps(transactions, 5)
+    if len(body) > MAX_BATCH and len(transactions) > 1:
+        half = len(transactions) // 2
+        return encode_batch(transactions[:half]) + encode_batch(transactions[half:])
     return _join_if_small((_U32.pack(len(body)), body), len(body))
 
 
@@ -167,11 +165,13 @@ def decode_batch(body: memoryview) -> list[Transaction]:
 
 
 def encode_columns(transactions: list[tuple[int, int, bytes]]) -> tuple[bytes, ...]:
-    """The bytes of a batch to the hub, in one piece or more: at most `MAX_COUNT` transactions, `MAX_BATCH` bytes."""
+    """The bytes of a batch to the hub, or of several if it gets too large, in one piece or more."""
     count = len(transactions)
-    layout, start, after_kinds, after_ids, end = _layout(count)
     kinds, socket_ids, payloads = zip(*transactions, strict=True)
     sizes = tuple(map(len, payloads))
+    if (count > MAX_COUNT or sum(sizes) > MAX_BATCH // 2) and count > 1:
+        return encode_columns(transactions[: count // 2]) + encode_columns(transactions[count // 2 :])
+    layout, start, after_kinds, after_ids, end = _layout(count)
     columns = layout.pack(count, start, bytes(kinds), after_kinds, *socket_ids, after_ids, *sizes, end)
     size = layout.size + sum(sizes)
     return _join_if_small((_U32.pack(size), columns, *payloads), size)
@@ -232,7 +232,12 @@ def _bytes_opcode(size: int) -> bytes:
 
 
 def encode_close(code: int, reason: str) -> bytes:
-    """The payload of a CLOSE to the hub; the reason is cut to 123 bytes, between characters."""
+    """The payload of a CLOSE to the hub; the reason is cut to 123 bytes, between characters.
+
+    Raise `ValueError` at a code that no close frame may carry.
+    """
+    if not is_sendable_close_code(code):
+        raise ValueError(f"{code} is not a close code that can be sent: use 1000 or 3000 to 4999")
     return _CLOSE_CODE.pack(code) + reason.encode()[:123].decode(errors="ignore").encode()
 
 

@@ -9,7 +9,6 @@ from wshub.wire import (
     BINARY,
     DATA,
     FROM_HUB,
-    MAX_COUNT,
     MAX_MESSAGE,
     MULTICAST,
     MULTICAST_BINARY,
@@ -110,9 +109,9 @@ class Channel:
         if not outbox:
             return
         with self._writing:
-            while outbox:
-                batch = outbox[:MAX_COUNT]
-                del outbox[: len(batch)]  # in place: another thread may be appending to this very list
+            batch = outbox[:]
+            del outbox[: len(batch)]  # in place: another thread may be appending to this very list
+            if batch:
                 self._write(encode_columns(batch))
 
     def _write(self, pieces: tuple[bytes, ...]) -> None:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from wshub.service.channel import Channel, Message
-from wshub.wire import CLOSE, encode_close, is_sendable_close_code
+from wshub.wire import CLOSE, encode_close
 
 
 class Client:
@@ -42,10 +42,9 @@ class Client:
         No message of this client arrives after this; `on_close` does, once the connection is really closed. Raise
         `ValueError` at a code that no close frame may carry.
         """
-        if not is_sendable_close_code(code):
-            raise ValueError(f"{code} is not a close code that can be sent: use 1000 or 3000 to 4999")
+        payload = encode_close(code, reason)
         if self.is_open:
-            self._channel.post(CLOSE, self.id, encode_close(code, reason))
+            self._channel.post(CLOSE, self.id, payload)
             self.is_open = False
             self.is_closing = True
 

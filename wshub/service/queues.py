@@ -12,6 +12,7 @@ from typing import Any
 from wshub.service.channel import Channel
 from wshub.wire import CLOSE, DATA, NEWSOCKET, Transaction, encode_close
 
+NEVER_SENT = (1005, 1006)  # close codes that stand for the absence of one (RFC 6455, section 7.4.1)
 LINGER = 0.002  # seconds that a transaction may wait for company; a frame at 60 Hz has 0.016
 
 
@@ -137,6 +138,8 @@ class SendQueue:
             self._channel.send(item.socketId, data)
         elif kind == CLOSE:
             code, reason = data if isinstance(data, tuple) else (1000, "")
+            if code in NEVER_SENT:  # what a CLOSE that was received may say, and some send back
+                code = 1000
             self._channel.post(CLOSE, item.socketId, encode_close(code, reason))
         else:
             raise ValueError(f"a service sends DATA and CLOSE, not a transaction of type {kind}")
