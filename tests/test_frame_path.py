@@ -76,6 +76,7 @@ def plain(deflate):
     factory._batched_timer = Timers()
     factory.setProtocolOptions(
         failByDrop=False,
+        echoCloseCodeReason=True,
         maxMessagePayloadSize=LIMIT,
         perMessageCompressionAccept=accept_deflate if deflate else None,
     )

@@ -36,6 +36,8 @@ class Settings:
     """Origins besides the hub's own whose pages may connect; ``*`` for any."""
     handshake_timeout: float = 5.0
     """From the connection to the end of its first request."""
+    close_timeout: float = 10.0
+    """From the hub's close frame to the client's; whatever was sent before has to get through in this time too."""
     start_timeout: float = 30.0
     """From the start of a service process to its READY."""
     stop_timeout: float = 5.0
@@ -49,7 +51,7 @@ class Settings:
                 raise ConfigError(f"port {number} is not a port: choose one from 1 to 65535")
         if not 0 < self.max_message_size <= MAX_MESSAGE:
             raise ConfigError(f"max_message_size must be 1 to {MAX_MESSAGE} bytes, not {self.max_message_size}")
-        for name in ("handshake_timeout", "start_timeout", "stop_timeout"):
+        for name in ("handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
         check_folder("document_root", self.document_root)

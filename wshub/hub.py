@@ -1,9 +1,10 @@
 """The hub as a Twisted service: listens, and stops in order."""
 
+import os
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import DeferredList, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -11,11 +12,13 @@ from twisted.python.failure import Failure
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
-from wshub.link import GOING_AWAY
+from wshub.link import GOING_AWAY, Socket
 from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
+
+BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
 
 
 class Hub(Service):
@@ -52,6 +55,10 @@ class Hub(Service):
                 reason = getattr(error, "strerror", None) or str(error)
                 raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --port")
 
+        for port in self.ports:
+            if hasattr(port, "socket"):
+                port.socket.listen(BACKLOG)
+
     def startService(self) -> None:
         """Tell where services can be reached."""
         super().startService()
@@ -70,21 +77,27 @@ class Hub(Service):
         self._poller.close()
         self._log.info("stopped")
 
-    def _close_clients(self) -> "Deferred[Any]":
+    @inlineCallbacks
+    def _close_clients(self) -> Any:
         self._factory.close()
-        sockets = [socket for link in self.supervisor.links for socket in link.sockets.values()]
-        for socket in sockets:
+        for socket in self._sockets():
             socket.wshub_close(*GOING_AWAY)
-        return self._websockets.when_empty().addTimeout(
-            self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None
-        )
+        in_time = self._websockets.when_empty()
+        yield in_time.addTimeout(self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None)
+        for socket in self._sockets():
+            socket.wshub_drop()
+        yield self._websockets.when_empty()
+
+    def _sockets(self) -> list[Socket]:
+        return [socket for link in self.supervisor.links for socket in link.sockets.values()]
 
 
 def describe_address(address: Any) -> str:
     """An address as one types it into a browser, as far as that goes."""
     host = getattr(address, "host", None)
     if host is None:
-        return str(address)
+        name = getattr(address, "name", None)
+        return f"unix:{os.fsdecode(name)}" if name else str(address)
     if host in ("0.0.0.0", "::"):
         host = "localhost"
     return f"http://{f'[{host}]' if ':' in host else host}:{address.port}/"

@@ -111,6 +111,9 @@ class Socket(Protocol):
     def wshub_resume(self) -> None:
         """Read on."""
 
+    def wshub_drop(self) -> None:
+        """End the connection at once."""
+
     def wshub_close(self, code: int, reason: bytes) -> None:
         """Begin the closing handshake. Nothing happens if it has begun."""
 
@@ -144,7 +147,8 @@ class ServiceLink:
         if self.state is before:
             return
         if self.state is State.DEAD:
-            self.resume()  # to hear the answers to what follows
+            if self._is_paused:
+                self.resume()  # to hear the answers to what follows
             for socket in list(self.sockets.values()):
                 socket.wshub_close(*SERVICE_DIED)
         self._on_change(self, event, kill)

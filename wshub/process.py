@@ -41,12 +41,13 @@ class ServiceProcess(ProcessProtocol):
         self.pid: int | None = None
         """Until it has exited."""
         self.how = ""
-        """How it exited, once it has."""
+        """How it ended, once it has: by itself, or else why it was killed."""
         self._reactor = reactor
         self._link = link
         self._log = Logger(namespace=name)
         self._lines = {1: b"", 2: b""}
         self._next_step: Any = None
+        self._was_killed = False
         self._reader: PipeReader
         self._writer: PipeWriter
 
@@ -91,10 +92,14 @@ class ServiceProcess(ProcessProtocol):
         self._writer.loseConnection()
         self._schedule(grace, self._terminate)
 
-    def kill(self) -> None:
-        """End it now. Nothing that it still says counts."""
+    def kill(self, after: float = 0) -> None:
+        """End it now, or `after` some seconds if it has not ended by then. Nothing that it still says counts."""
         self._close_pipes()
-        self._signal_group(signal.SIGKILL)
+        if after:
+            self._schedule(after, self.kill)
+        else:
+            self._was_killed = True
+            self._signal_group(signal.SIGKILL)
 
     def _flush(self) -> None:
         data = self._link.take_batch()
@@ -144,11 +149,11 @@ class ServiceProcess(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._lines[childFD] + data).split(b"\n")
         for line in lines:
-            self._log_line(line)
-        while len(rest) > MAX_LINE:
-            self._log_line(rest[:MAX_LINE])
-            rest = rest[MAX_LINE:]
-        self._lines[childFD] = rest
+            for piece in cut(line):
+                self._log_line(piece)
+        *pieces, self._lines[childFD] = cut(rest)
+        for piece in pieces:
+            self._log_line(piece)
 
     def childConnectionLost(self, childFD: int) -> None:
         if self._lines[childFD]:
@@ -163,7 +168,7 @@ class ServiceProcess(ProcessProtocol):
         except ProcessLookupError:
             pass  # it has left nobody behind
         self.pid = None
-        self.how = describe_exit(reason.value)
+        self.how = "killed" if self._was_killed else describe_exit(reason.value)
         self._reader.drain()
         self._link.happen(Event.EXITED)
         self._close_pipes()
@@ -181,12 +186,24 @@ class ServiceProcess(ProcessProtocol):
         self._log.info("{line}", line=escape(line.decode(errors="backslashreplace").rstrip("\r")))
 
 
+def cut(line: bytes) -> list[bytes]:
+    """The line in pieces that are not too long for a line of the log."""
+    return [line[start : start + MAX_LINE] for start in range(0, len(line), MAX_LINE)] or [b""]
+
+
 def describe_exit(reason: BaseException | None) -> str:
     """How a process ended, as people say it."""
     number = getattr(reason, "signal", None)
     if number:
-        return f"by signal {signal.Signals(number).name}"
+        return f"by signal {_signal_name(number)}"
     return f"with exit status {getattr(reason, 'exitCode', 0) or 0}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)  # most real-time signals have no name
 
 
 def escape(text: str) -> str:

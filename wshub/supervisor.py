@@ -9,12 +9,15 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from wshub.config import Settings
-from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed
+from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed, ServiceNotFound
 from wshub.link import Event, ServiceLink, State
 from wshub.poller import SocketPoller
 from wshub.process import ServiceProcess, escape
 from wshub.restart import RestartPolicy
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
+
+EXIT_TIME = 0.5  # seconds between the end of a process's pipe, which its exit closes first, and its exit
+ENDED_BY_ITSELF = (Event.EXITED, Event.HUNG_UP)
 
 Fingerprint = tuple[int, int, int]
 
@@ -70,7 +73,13 @@ class ServiceSupervisor:
         record = self._records.get(route, Record())
         if record.policy.seconds_to_wait(self._reactor.seconds()):
             return "crashing", 0
-        return ("failed" if record.failed else "idle"), 0
+        return ("failed" if record.failed and record.failed == self._fingerprint(route) else "idle"), 0
+
+    def _fingerprint(self, route: Route) -> Fingerprint | None:
+        try:
+            return fingerprint(self.tree.folder.module(route))
+        except ServiceNotFound:
+            return None
 
     @property
     def links(self) -> list[ServiceLink]:
@@ -106,25 +115,29 @@ class ServiceSupervisor:
         if deadline and deadline.active():
             deadline.cancel()
         if link.state is State.READY:
+            self._records[route].failed = None
             self._log.info("{name}: running", name=name)
         elif link.state is State.STOPPING:
             process.finish(self._settings.stop_timeout)
         elif self.tree.running.pop(route, None) and not self._is_stopping:
-            self._went_wrong(self._records[route], started_from, link, event, f"{name}: ", process.how)
+            self._remember(self._records[route], started_from, link)
+            process.exited.addCallback(lambda _: self._log_end(f"{name}: ", link, event, process.how))
         if kill:
-            process.kill()
+            process.kill(EXIT_TIME if event is Event.HUNG_UP else 0)
 
-    def _went_wrong(
-        self, record: Record, started_from: Fingerprint, link: ServiceLink, event: Event, name: str, how: str
-    ) -> None:
-        said = f"{event.value} {how}".rstrip()
+    def _remember(self, record: Record, started_from: Fingerprint, link: ServiceLink) -> None:
         if link.state is State.FAILED:
             record.failed = started_from
+        else:
+            record.policy.record_death(self._reactor.seconds())
+
+    def _log_end(self, name: str, link: ServiceLink, event: Event, how: str) -> None:
+        said = event.value if event not in ENDED_BY_ITSELF or how == "killed" else f"it ended {how}"
+        if link.state is State.FAILED:
             self._log.error("{name}does not start until its file changes: {said}", name=name, said=said)
             for line in link.traceback.splitlines():
                 self._log.error("{name}{line}", name=name, line=escape(line))
         else:
-            record.policy.record_death(self._reactor.seconds())
             self._log.error("{name}died: {said}. The next client starts it anew.", name=name, said=said)
 
 

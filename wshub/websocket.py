@@ -134,8 +134,9 @@ class HubProtocol(WebSocketServerProtocol):
         self.wshub_link.close(self.wshub_id, NO_STATUS if code is None else code, reason or "")
 
     def _closeConnection(self, abort: bool = False) -> None:
+        """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
         self._wshub_stop_polling()
-        super()._closeConnection(abort)
+        super()._closeConnection(abort and not self.wasClean)
 
     # Reading.
 
@@ -203,6 +204,10 @@ class HubProtocol(WebSocketServerProtocol):
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
 
+    def wshub_drop(self) -> None:
+        """Called by the hub when a client does not answer in time."""
+        self.transport.abortConnection()
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send bytes, ours or Autobahn's: at once if nothing waits before them."""
         transport = self.transport
@@ -226,6 +231,8 @@ class HubFactory(WebSocketServerFactory):
         self.wshub_poller = poller
         self.setProtocolOptions(
             failByDrop=False,  # a client that breaks the protocol is told so with a close frame
+            echoCloseCodeReason=True,  # "typically echoes the status code" (RFC 6455, section 5.5.1)
+            closeHandshakeTimeout=settings.close_timeout,
             maxMessagePayloadSize=settings.max_message_size,
         )
         self.openHandshakeTimeout = 0  # it has come already

@@ -6,7 +6,11 @@ pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr are 
 
 import gc
 import os
+import select
+import signal
 import sys
+import time
+from _thread import start_new_thread
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -21,6 +25,7 @@ MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells
 
 def main(root: str, route: str, module_file: str) -> int:
     """Run the service whose class is in `module_file`; return the exit status."""
+    die_with_the_hub()
     os.setsid()  # a Ctrl-C in the hub's terminal is for the hub, and the whole group can be ended at once
     for fd in (FROM_HUB, TO_HUB):
         os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
@@ -50,6 +55,24 @@ def main(root: str, route: str, module_file: str) -> int:
         channel.flush()
         return 1
     return 0
+
+
+def die_with_the_hub() -> None:
+    """End the whole process group when the hub is gone, also if the service is too busy to notice that.
+
+    A thread, because the kernel's own way, prctl, is only to be had through ctypes, which costs a megabyte.
+    """
+    hub = os.getppid()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(FROM_HUB, 0)  # for nothing but its end, which may also mean that there is time to finish
+        poll.poll()
+        while os.getppid() == hub:
+            time.sleep(0.5)
+        os.killpg(0, signal.SIGKILL)
+
+    start_new_thread(watch, ())
 
 
 def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], dict[str, str]]:

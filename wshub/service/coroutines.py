@@ -68,8 +68,8 @@ class AsyncService(HookedService):
 
     async def _main(self, on_ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._channel.on_first_post = partial(loop.call_soon, self._channel.flush)
         await self.on_start()
+        self._channel.on_first_post = partial(loop.call_soon, self._channel.flush)
         on_ready()
         self._source = _Source(self._channel.read_fd, self._accept)
         await self._source.wait_for_end()

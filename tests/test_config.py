@@ -1,0 +1,216 @@
+"""The settings: from where they come, what they may be, and what is said of those that may not."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from wshub import config
+from wshub.config import Settings, examples_folder, make_settings, parse_size, with_absolute_paths
+from wshub.errors import ConfigError
+from wshub.wire import MAX_MESSAGE
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def from_toml(folder):
+    """Settings from a TOML text, in a file in a folder of its own that is not the current one."""
+
+    def make(text, **options):
+        file = folder / "etc" / "wshub.toml"
+        (folder / "etc" / "sites").mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return make_settings(options, file)
+
+    return make
+
+
+def test_defaults(folder):
+    """Without any setting: the seed's port, the packaged examples, no deflate, 1 MiB, the hub's own pages."""
+    settings = make_settings({})
+    assert settings == Settings(
+        port=("12345",),
+        host="",
+        document_root=examples_folder(),
+        html=None,
+        compression=False,
+        max_message_size=1 << 20,
+        origins=(),
+        handshake_timeout=5.0,
+        start_timeout=30.0,
+        stop_timeout=5.0,
+    )
+    assert settings.endpoints == ["tcp:12345"]
+
+
+def test_services_here_come_before_the_examples(folder):
+    """A folder called services in the current one is served unless another is named."""
+    (folder / "services").mkdir()
+    assert make_settings({}).document_root == Path("services")
+
+
+def test_examples(folder, monkeypatch):
+    """The examples are inside the package once it is installed, and beside it in a checkout."""
+    monkeypatch.setattr(config, "__file__", str(folder / "wshub" / "config.py"))
+    assert examples_folder() == folder / "services"
+    (folder / "wshub" / "examples").mkdir(parents=True)
+    assert examples_folder() == folder / "wshub" / "examples"
+
+
+EXAMPLES = {
+    'port = "8080"': ("port", ("8080",)),
+    "port = 8080": ("port", ("8080",)),
+    'port = [8080, "unix:/tmp/a", "1"]': ("port", ("8080", "unix:/tmp/a", "1")),
+    'host = "::1"': ("host", "::1"),
+    "compression = true": ("compression", True),
+    "max_message_size = 5": ("max_message_size", 5),
+    'max_message_size = "64KiB"': ("max_message_size", 65536),
+    'origins = "*"': ("origins", ("*",)),
+    'origins = ["https://a", "https://b"]': ("origins", ("https://a", "https://b")),
+    "handshake_timeout = 2": ("handshake_timeout", 2.0),
+    "close_timeout = 3": ("close_timeout", 3.0),
+    "start_timeout = 0.5": ("start_timeout", 0.5),
+    "stop_timeout = 3600": ("stop_timeout", 3600.0),
+}
+
+
+@pytest.mark.parametrize(("text", "setting"), EXAMPLES.items(), ids=str)
+def test_values_in_toml(from_toml, text, setting):
+    """Each kind of setting is read from TOML as its own type; the others stay what they are."""
+    name, value = setting
+    settings = from_toml(text)
+    assert getattr(settings, name) == value
+    assert type(getattr(settings, name)) is type(value)
+    assert replace(settings, **{name: getattr(Settings(), name)}) == Settings()
+
+
+def test_every_setting_but_the_folders_has_an_example():
+    """A new setting needs an example above."""
+    assert {name for name, _ in EXAMPLES.values()} | {"document_root", "html"} == {
+        each.name for each in fields(Settings)
+    }
+
+
+def test_paths_in_a_file_start_at_its_folder(folder, from_toml, monkeypatch):
+    """A relative path starts at the file's own folder, an absolute one does not, and ~ is the home."""
+    monkeypatch.setenv("HOME", str(folder))
+    assert from_toml('document_root = "sites"').document_root == folder / "etc" / "sites"
+    assert from_toml(f'html = "{folder}"').html == folder
+    assert from_toml('html = "~/etc"').html == folder / "etc"
+
+
+def test_options_come_before_the_file(from_toml):
+    """An option of the command line replaces the file's; the file's others stay."""
+    settings = from_toml('port = 1\nhost = "127.0.0.1"', port=("2",))
+    assert settings.port == ("2",)
+    assert settings.host == "127.0.0.1"
+
+
+def test_absolute_paths(folder):
+    """Both folders become absolute; what else there is stays, and html may be None."""
+    (folder / "a").mkdir()
+    settings = Settings(document_root=Path("a"), html=Path("."), compression=True)
+    assert with_absolute_paths(settings) == replace(settings, document_root=folder / "a", html=folder)
+    assert with_absolute_paths(Settings(document_root=Path("a"))).html is None
+
+
+@pytest.mark.parametrize(
+    ("port", "host", "endpoints"),
+    [
+        (("1", "65535"), "", ["tcp:1", "tcp:65535"]),
+        (("80",), "127.0.0.1", ["tcp:80:interface=127.0.0.1"]),
+        (("80",), "::1", [r"tcp:80:interface=\:\:1"]),
+        (("80",), r"a\b", [r"tcp:80:interface=a\\b"]),
+        (("unix:/run/wshub", "80"), "::", ["unix:/run/wshub", r"tcp:80:interface=\:\:"]),
+    ],
+)
+def test_endpoints(port, host, endpoints):
+    """A number is TCP at the host, whose colons are escaped; a description stays as it is."""
+    assert Settings(port=port, host=host).endpoints == endpoints
+
+
+MISTAKES = {
+    "prot = 1": "there is no setting 'prot'",
+    "[hub]": "there is no setting 'hub'",
+    "endpoints = 1": "there is no setting 'endpoints'",
+    "port = 0": "port 0 is not a port",
+    'port = "65536"': "port 65536 is not a port",
+    "port = true": "port must be a list of strings",
+    "port = 1.5": "port must be a list of strings",
+    "port = [[1]]": "port must be a list of strings",
+    "origins = [true]": "origins must be a list of strings",
+    "host = 1": "host must be a string",
+    "compression = 1": "compression must be true or false",
+    'compression = "true"': "compression must be true or false",
+    "document_root = 1": "document_root must be the path",
+    'document_root = "nowhere"': "document_root: there is no folder",
+    'document_root = "wshub.toml"': "document_root: .* cannot be read: Not a directory",
+    "html = false": "html must be the path",
+    'html = "nowhere"': "html: there is no folder",
+    'html = "~no-such-user-here/x"': "html",
+    'document_root = "a\\u0000b"': "document_root",
+    "max_message_size = 0": "max_message_size must be 1 to",
+    "max_message_size = -1": "max_message_size must be 1 to",
+    f"max_message_size = {MAX_MESSAGE + 1}": "max_message_size must be 1 to",
+    "max_message_size = true": "max_message_size must be a number of bytes",
+    "max_message_size = 1.5": "max_message_size must be a number of bytes",
+    'max_message_size = "big"': "max_message_size must be a number of bytes",
+    'max_message_size = "1GiB"': "max_message_size must be 1 to",
+    "handshake_timeout = 0": "handshake_timeout must be more than 0",
+    "start_timeout = 3601": "start_timeout must be more than 0 and at most 3600",
+    "stop_timeout = nan": "stop_timeout must be more than 0",
+    "stop_timeout = inf": "stop_timeout must be more than 0",
+    "stop_timeout = true": "stop_timeout must be a number of seconds",
+    'stop_timeout = "5"': "stop_timeout must be a number of seconds",
+    "port =": "is not valid TOML",
+    "port = 1\nport = 2": "is not valid TOML",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES.items(), ids=repr)
+def test_mistakes(from_toml, text, message):
+    """Each mistake is a ConfigError of one line that names the setting."""
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_toml(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_toml_that_is_not_utf_8(from_toml):
+    """TOML is UTF-8."""
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        from_toml(b'host = "\xff"')
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing.toml", "No such file"), (".", "Is a directory")])
+def test_file_that_cannot_be_read(folder, name, reason):
+    """A file that cannot be read is a mistake too."""
+    with pytest.raises(ConfigError, match=f"cannot be read: {reason}"):
+        make_settings({}, folder / name)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (0, 0),
+        ("65536", 65536),
+        ("64KiB", 64 << 10),
+        ("4 MiB", 4 << 20),
+        (" 1GiB ", 1 << 30),
+    ],
+)
+def test_sizes(value, size):
+    """A size is a number of bytes, or of a unit that says how many."""
+    assert parse_size(value) == size
+
+
+@pytest.mark.parametrize("value", ["", "KiB", "1KB", "1kib", "-1", "1.5MiB", "1MiBKiB", "0x10", "ten", True, 1.0, None])
+def test_no_sizes(value):
+    """Anything else is none, decimal units and fractions included."""
+    with pytest.raises(ValueError, match="must be a number of bytes"):
+        parse_size(value)

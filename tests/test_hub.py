@@ -1,0 +1,190 @@
+"""The hub as a whole: where it listens, and the order in which it stops."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from wshub.config import Settings
+from wshub.errors import ConfigError
+from wshub.hub import Hub, describe_address
+from wshub.testing import FakeReactor
+
+
+class FakePort:
+    """What listens."""
+
+    def __init__(self, address: object) -> None:
+        self.address = address
+        self.is_listening = True
+
+    def getHost(self) -> object:
+        """Where it listens."""
+        return self.address
+
+    def stopListening(self) -> "Deferred[None]":
+        """Stop."""
+        self.is_listening = False
+        return succeed(None)
+
+
+class ListeningReactor(FakeReactor):
+    """A reactor with ports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[FakePort] = []
+        self.factory: Any = None
+        self.taken: set[int] = set()
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> FakePort:
+        """Listen, unless the port is taken."""
+        if port in self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        self.factory = factory
+        kind = IPv6Address if ":" in interface else IPv4Address
+        self.ports.append(FakePort(kind("TCP", interface or "0.0.0.0", port)))
+        return self.ports[-1]
+
+    def listenUNIX(self, address: str, factory: Any, **_: Any) -> FakePort:
+        """Listen."""
+        self.ports.append(FakePort(UNIXAddress(address.encode())))
+        return self.ports[-1]
+
+
+@pytest.fixture
+def listening(reactor: FakeReactor) -> ListeningReactor:
+    """The reactor of the fixture `reactor`, with ports."""
+    other = ListeningReactor()
+    other.processes = reactor.processes  # so that signals find them, and they are ended
+    return other
+
+
+def make_hub(reactor: ListeningReactor, folder: Path, **settings: Any) -> Hub:
+    """A hub over a folder with one service, ``/echo``."""
+    (folder / "echo.py").write_text("")
+    return Hub(reactor, Settings(document_root=folder, **settings))
+
+
+def test_listen(listening: ListeningReactor, tmp_path: Path, log: list[str]) -> None:
+    """It listens at every endpoint, and says where when it starts."""
+    hub = make_hub(listening, tmp_path, port=("80", "unix:/x", "tcp6:81:interface=\\:\\:1"))
+    hub.listen()
+    assert len(hub.ports) == len(listening.ports) == 3
+    hub.startService()
+    assert [line.partition(": ")[2] for line in log if "listening" in line] == [
+        "http://localhost:80/",
+        "unix:/x",
+        "http://[::1]:81/",
+    ]
+
+
+def test_taken_port(listening: ListeningReactor, tmp_path: Path) -> None:
+    """A port that somebody has is a `ConfigError` that says which."""
+    listening.taken.add(81)
+    with pytest.raises(ConfigError, match=r"81.*Address already in use"):
+        make_hub(listening, tmp_path, port=("80", "81")).listen()
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (IPv4Address("TCP", "0.0.0.0", 80), "http://localhost:80/"),
+        (IPv4Address("TCP", "10.0.0.1", 12345), "http://10.0.0.1:12345/"),
+        (IPv6Address("TCP", "::", 80), "http://localhost:80/"),
+        (IPv6Address("TCP", "::1", 80), "http://[::1]:80/"),
+        (UNIXAddress(b"/run/hub"), "unix:/run/hub"),
+    ],
+)
+def test_describe_address(address: object, text: str) -> None:
+    """An address is told as one types it into a browser or a client."""
+    assert describe_address(address) == text
+
+
+class Client:
+    """A client with an open WebSocket."""
+
+    def __init__(self, reactor: ListeningReactor) -> None:
+        self.protocol = reactor.factory.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+        self.protocol.dataReceived(
+            b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_stop_in_order(listening: ListeningReactor, tmp_path: Path) -> None:
+    """First the port, then the clients with 1001, then the services, and then it is over."""
+    hub = make_hub(listening, tmp_path)
+    hub.listen()
+    hub.startService()
+    client = Client(listening)
+    listening.processes[0].get_ready()
+    listening.turn()
+    client.transport.clear()
+    done: list[object] = []
+    hub.stopService().addCallback(done.append)
+    assert not listening.ports[0].is_listening
+    assert client.transport.value()[:4] == b"\x88\x16\x03\xe9"
+    listening.turn()
+    process = listening.processes[0]
+    process.read()
+    assert not process.input_is_closed
+    client.lose()
+    listening.turn()
+    assert process.read()[-1][0] == 2  # CLOSE
+    assert process.input_is_closed
+    assert done == []
+    process.exit()
+    assert len(done) == 1
+    assert listening.getDelayedCalls() == []
+
+
+def test_stop_waits_for_no_client_for_ever(listening: ListeningReactor, tmp_path: Path) -> None:
+    """When the clients' time is up the services are told to finish, with an on_close for every client."""
+    hub = make_hub(listening, tmp_path, stop_timeout=5.0)
+    hub.listen()
+    hub.startService()
+    client = Client(listening)
+    process = listening.processes[0]
+    process.get_ready()
+    listening.turn()
+    process.read()
+    done: list[object] = []
+    hub.stopService().addCallback(done.append)
+    listening.advance(4.9)
+    listening.turn()
+    process.read()
+    assert not process.input_is_closed
+    listening.advance(0.1)
+    if client.transport.disconnecting or client.transport.disconnected:
+        client.lose()
+    listening.turn()
+    assert [kind for kind, _, _ in process.read()] == [2]  # CLOSE
+    assert process.input_is_closed
+    process.exit()
+    assert len(done) == 1
+
+
+def test_stop_of_what_has_not_begun(listening: ListeningReactor, tmp_path: Path) -> None:
+    """Connections without a request are closed, those that wait for a service get 503."""
+    hub = make_hub(listening, tmp_path)
+    hub.listen()
+    hub.startService()
+    silent = listening.factory.buildProtocol(None)
+    transport = StringTransport()
+    silent.makeConnection(transport)
+    waiting = Client(listening)
+    hub.stopService()
+    assert transport.disconnecting or transport.disconnected
+    assert waiting.transport.value().startswith(b"HTTP/1.1 503 ")

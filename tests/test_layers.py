@@ -1,0 +1,148 @@
+"""Imports point strictly downward: the layers of the package, module by module."""
+
+import ast
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+PACKAGE = CHECKOUT / "wshub"
+PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
+
+LAYERS = {
+    0: ["wshub", "wshub.errors", "wshub.wire", "wshub.service"],
+    1: [
+        "wshub.config",
+        "wshub.deflate",
+        "wshub.frames",
+        "wshub.handshake",
+        "wshub.link",
+        "wshub.restart",
+        "wshub.routing",
+    ],
+    2: [
+        "wshub.first_request",
+        "wshub.hub",
+        "wshub.pipes",
+        "wshub.poller",
+        "wshub.process",
+        "wshub.resource",
+        "wshub.supervisor",
+        "wshub.testing",
+        "wshub.websocket",
+    ],
+    3: ["wshub.tap"],
+}
+"""What is below a package's name is in its layer too."""
+
+SHELL = 2
+"""From this layer up there is a reactor."""
+
+ONLY = {"autobahn": {"wshub.websocket"}, "websockets": {"wshub.frames"}}
+"""Distributions that only these modules import."""
+
+IMPURE = {"time", "datetime", "socket", "select", "selectors", "threading", "subprocess", "asyncio"}
+"""What layer 1 does without, so that it needs no patience to test."""
+
+
+def find_modules():
+    """Every module of the package with its syntax tree."""
+    modules = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(CHECKOUT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = ast.parse(file.read_text(), str(file))
+    return modules
+
+
+MODULES = find_modules()
+
+
+def find_imports(name):
+    """The modules that a module imports, wherever in it."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in MODULES else node.module
+
+
+def find_layer(name):
+    """The layer of a module."""
+    for layer, names in LAYERS.items():
+        if any(name == each or (each != "wshub" and name.startswith(f"{each}.")) for each in names):
+            return layer
+    return pytest.fail(f"{name} is in no layer: add it to LAYERS in {Path(__file__).name}, as low as its imports allow")
+
+
+def test_every_listed_module_is_there():
+    """The table has no module that is gone."""
+    assert {each for names in LAYERS.values() for each in names} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downward(name):
+    """A module imports from its own layer and from those below."""
+    layer = find_layer(name)
+    upward = {each for each in find_imports(name) if each.split(".")[0] == "wshub" and find_layer(each) > layer}
+    assert upward == set(), f"{name} is in layer {layer}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_comes_from_elsewhere(name):
+    """Below the shell there is the standard library alone, and in layer 1 not all of that; the shell has Twisted."""
+    layer = find_layer(name)
+    allowed = set(sys.stdlib_module_names) | {"wshub"} | {other for other, users in ONLY.items() if name in users}
+    if layer >= SHELL:
+        allowed |= {"twisted", "zope"}
+    if layer == 1:
+        allowed -= IMPURE
+    assert {each.split(".")[0] for each in find_imports(name)} <= allowed
+
+
+def test_no_cycles():
+    """No module imports itself by a detour, not even inside a function."""
+    graph = {name: {each for each in find_imports(name) if each in MODULES} for name in MODULES}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"these import each other: {' -> '.join(error.args[1])}")
+    assert len(order) == len(MODULES)
+
+
+def test_only_the_process_module_spawns():
+    """spawnProcess is called in one module."""
+    users = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "spawnProcess"
+    }
+    assert users == {"wshub.process"}
+
+
+def test_only_tap_has_the_global_reactor():
+    """The global reactor is imported in one module, and only inside its functions."""
+    users = set()
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (
+                node.module == "twisted.internet.reactor"
+                or (node.module == "twisted.internet" and any(alias.name == "reactor" for alias in node.names))
+            ):
+                users.add(name)
+                assert node.col_offset > 0, f"{name} imports the reactor at once, which chooses it for twistd"
+            elif isinstance(node, ast.Import):
+                assert all(alias.name != "twisted.internet.reactor" for alias in node.names), name
+    assert users == {"wshub.tap"}
+
+
+def test_the_plugin_is_one_service_maker():
+    """The plugin file has at most eight lines, and twisted/plugins is no package."""
+    assert len(PLUGIN.read_text().splitlines()) <= 8
+    assert not list(PLUGIN.parent.parent.rglob("__init__.py"))

@@ -1,0 +1,129 @@
+"""The command line's options, without a process."""
+
+from pathlib import Path
+
+import pytest
+
+import wshub
+from wshub.config import Settings
+from wshub.tap import Options
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: it has services, pages and some files of settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("services", "mine", "pages"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "good.toml").write_text(
+        'port = [1234, "unix:x"]\nhtml = "pages"\ncompression = true\nstop_timeout = 9\n'
+    )
+    (tmp_path / "bad.toml").write_text("port = [\n")
+    (tmp_path / "latin.toml").write_bytes(b"host = '\xff'\n")
+    (tmp_path / "unknown.toml").write_text("prot = 1\n")
+    (tmp_path / "type.toml").write_text("compression = 'yes'\n")
+    (tmp_path / "value.toml").write_text("stop_timeout = -1\n")
+    (tmp_path / "folder.toml").write_text("document_root = 'missing'\n")
+    (tmp_path / "table.toml").write_text("[port]\nx = 1\n")
+    return tmp_path
+
+
+def parse(*arguments: str) -> Settings:
+    """The settings that a command line makes."""
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options.settings
+
+
+def test_defaults(folder: Path) -> None:
+    """Without options it is port 12345 everywhere, and the folder ./services."""
+    settings = parse()
+    assert settings.endpoints == ["tcp:12345"]
+    assert settings.document_root == folder / "services"
+    assert settings.html is None
+    assert settings.compression is False
+    assert settings.max_message_size == 1 << 20
+    assert settings.origins == ()
+
+
+def test_options(folder: Path) -> None:
+    """Each option is a setting, long and short; paths become absolute, because a daemon moves elsewhere."""
+    settings = parse(
+        *["--port", "80", "-p", "unix:/run/x", "-o", "::1", "-d", "mine", "--html", "pages", "--compression"],
+        *["--max-message-size", "4MiB", "--origin", "https://a", "--origin", "*"],
+    )
+    assert settings.endpoints == ["tcp:80:interface=\\:\\:1", "unix:/run/x"]
+    assert settings.document_root == folder / "mine"
+    assert settings.html == folder / "pages"
+    assert settings.compression is True
+    assert settings.max_message_size == 4 << 20
+    assert settings.origins == ("https://a", "*")
+    assert parse("--host=127.0.0.1", "--document-root=mine").document_root == folder / "mine"
+
+
+def test_file_and_what_overrides_it(folder: Path) -> None:
+    """The file's settings hold where the command line has none, wherever among the options the file is named."""
+    settings = parse("-c", "good.toml")
+    assert settings.endpoints == ["tcp:1234", "unix:x"]
+    assert (settings.html, settings.compression, settings.stop_timeout) == (folder / "pages", True, 9.0)
+    for arguments in (["-p", "99", "-c", "good.toml"], ["--config", "good.toml", "-p", "99"]):
+        settings = parse(*arguments)
+        assert settings.endpoints == ["tcp:99"]
+        assert settings.compression is True
+
+
+MISTAKES = {
+    "port 0": ["--port", "0"],
+    "port too high": ["--port", "65536"],
+    "port name": ["--port", "http"],
+    "port empty": ["--port", ""],
+    "endpoint": ["--port", "tcp:x"],
+    "endpoint kind": ["--port", "carrier-pigeon:1"],
+    "endpoint argument": ["--port", "tcp:80:colour=blue"],
+    "missing folder": ["-d", "missing"],
+    "file as folder": ["-d", "file"],
+    "missing html": ["--html", "missing"],
+    "unknown option": ["--bogus"],
+    "missing value": ["--port"],
+    "value too many": ["--compression=yes"],
+    "argument": ["services"],
+    "size": ["--max-message-size", "big"],
+    "size 0": ["--max-message-size", "0"],
+    "size too large": ["--max-message-size", "4GiB"],
+    "missing config": ["-c", "missing.toml"],
+    "folder as config": ["-c", "services"],
+    "bad config": ["-c", "bad.toml"],
+    "latin config": ["-c", "latin.toml"],
+    "unknown setting": ["-c", "unknown.toml"],
+    "wrong type": ["-c", "type.toml"],
+    "wrong value": ["-c", "value.toml"],
+    "config's folder": ["-c", "folder.toml"],
+    "table": ["-c", "table.toml"],
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes(arguments: list[str]) -> None:
+    """Each mistake ends it with one line that says what is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert isinstance(caught.value.code, str)
+    assert caught.value.code.startswith("twistd wshub: ")
+    assert "\n" not in caught.value.code
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints the version and nothing else."""
+    with pytest.raises(SystemExit) as caught:
+        parse("--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"wshub {wshub.__version__}\n"
+
+
+def test_help_names_every_option() -> None:
+    """The help has every option with a description and the default."""
+    text = str(Options())
+    for option in ("--port=", "--host=", "--document-root=", "--html=", "--config=", "--compression", "--origin="):
+        assert option in text
+    assert text.count("[default: ") >= 5
