@@ -1,0 +1,271 @@
+"""The documentation says what is so: its links lead somewhere, its snippets run, its tables are complete."""
+
+import fcntl
+import os
+import re
+import select
+import signal
+import sys
+from dataclasses import fields
+from inspect import get_annotations
+from pathlib import Path
+
+import pytest
+
+import wshub
+from wshub import wire
+from wshub.config import Settings, read_file
+from wshub.link import _TABLE, KILL, Event, State
+from wshub.service.coroutines import AsyncService
+from wshub.service.handlers import Service
+from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction
+from wshub.service.subscribable import Subscribable
+from wshub.tap import Options
+
+CHECKOUT = Path(__file__).parent.parent
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+REFERENCE = CHECKOUT / "docs" / "reference"
+WAIT = 20.0  # seconds until a service that says nothing has failed
+
+KIT = [
+    *(Service, AsyncService, wshub.Client),
+    *(ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction),
+    *(Subscribable, Subscribable.SubscriptionEvent, Subscribable.Subscriber),
+]
+INSIDE = {"inbox", "is_known", "pump", "queue"}
+"""Names without an underscore that the kit has for itself."""
+SET_IN_INIT = {"sendQueue", "recvQueue", "shutdownFlag", "eventId", "data", "obj", "callback"}
+
+
+def find_snippets(language):
+    """The fenced blocks of a language, each named by its page and its number there."""
+    snippets = []
+    for page in PAGES:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        for number, text in enumerate(blocks, 1):
+            snippets.append(pytest.param(text, id=f"{page.relative_to(CHECKOUT)}-{number}"))
+    return snippets
+
+
+def find_links():
+    """Every link within the checkout, with the page that has it."""
+    return [
+        pytest.param(page, target, id=f"{page.relative_to(CHECKOUT)}-{target}")
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+        if "://" not in target
+    ]
+
+
+def find_anchors(page):
+    """What a link to a page may have after its #: the headings, as GitHub turns them into ids."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def read_hex(block):
+    """The bytes of a hex block, without the explanations to their right."""
+    return bytes.fromhex("".join(line.split("   ")[0] for line in block.splitlines()))
+
+
+def find_table(page, first_cell):
+    """The rows of the table whose heading begins with `first_cell`."""
+    rows = []
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if rows or cells[:1] == [first_cell]:
+            if not cells:
+                break
+            rows.append(cells)
+    return rows[0], rows[2:]
+
+
+def make_pipe():
+    """A pipe whose descriptors have high numbers: neither of them is 3 or 4 itself."""
+    low = os.pipe()
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in low]
+    for fd in low:
+        os.close(fd)
+    return high
+
+
+FIVE_LINES = next(each.values[0] for each in find_snippets("python") if each.id == "README.md-1")
+"""The service of the README."""
+
+
+class ServiceProcess:
+    """A service process with the test at the other ends of its pipes."""
+
+    def __init__(self, module):
+        child_reads, self.to_child = make_pipe()
+        self.from_child, child_writes = make_pipe()
+        command = [sys.executable, "-P", "-m", "wshub.service", str(module.parent), f"/{module.stem}", str(module)]
+        moves = [(os.POSIX_SPAWN_DUP2, child_reads, wire.FROM_HUB), (os.POSIX_SPAWN_DUP2, child_writes, wire.TO_HUB)]
+        self.pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=moves)
+        os.close(child_reads)
+        os.close(child_writes)
+        self._reader = wire.BatchReader()
+
+    def receive(self):
+        """The transactions that it says next; none once it has closed its pipe."""
+        transactions = []
+        while not transactions:
+            ready, _, _ = select.select([self.from_child], [], [], WAIT)
+            assert ready, "the service says nothing"
+            data = os.read(self.from_child, wire.PIPE_SIZE)
+            if not data:
+                break
+            for body in self._reader.feed(data):
+                transactions += [(kind, id_, bytes(payload)) for kind, id_, payload in wire.decode_columns(body)]
+        return transactions
+
+    def send(self, *transactions):
+        """Say something to it."""
+        os.writev(self.to_child, wire.encode_batch(list(transactions)))
+
+    def finish(self):
+        """Close its input, and return its exit status."""
+        os.close(self.to_child)
+        self.receive()
+        os.close(self.from_child)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts services from the text of their module."""
+    processes = []
+
+    def start_service(text):
+        module = tmp_path / "snippet.py"
+        module.write_text(text)
+        processes.append(ServiceProcess(module))
+        return processes[-1]
+
+    yield start_service
+    for process in processes:
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it has finished, as it should
+
+
+@pytest.mark.parametrize(("page", "target"), find_links())
+def test_links_lead_somewhere(page, target):
+    """A relative link names a file that is there, and a heading in it."""
+    name, _, anchor = target.partition("#")
+    file = page.parent / name if name else page
+    assert file.exists()
+    assert not anchor or anchor in find_anchors(file)
+
+
+@pytest.mark.parametrize("text", find_snippets("python"))
+def test_python_compiles(text):
+    """A Python snippet is valid Python."""
+    compile(text, "snippet", "exec")
+
+
+@pytest.mark.parametrize("text", [each for each in find_snippets("python") if "class Service(" in each.values[0]])
+def test_services_start(text, start):
+    """A complete service starts, gets ready, and finishes when its input is closed."""
+    process = start(text)
+    assert [kind for kind, *_ in process.receive()] == [wire.READY]
+    assert process.finish() == 0
+
+
+def test_the_five_lines_echo(start):
+    """The service of the README sends back what it gets."""
+    process = start(FIVE_LINES)
+    process.receive()
+    process.send((wire.NEWSOCKET, 1, ("127.0.0.1", 1, "/", "", "host: x", None)), (wire.DATA, 1, "hello"))
+    assert process.receive() == [(wire.DATA, 1, b"hello")]
+    assert process.finish() == 0
+
+
+def test_the_welcome_page_has_the_same_five_lines():
+    """The README and the built-in page show one service."""
+    assert FIVE_LINES.strip() in (CHECKOUT / "wshub" / "pages" / "welcome.html").read_text()
+
+
+@pytest.mark.parametrize("text", find_snippets("toml"))
+def test_toml_loads(text, tmp_path):
+    """A snippet of a settings file is one that the hub reads."""
+    file = tmp_path / "wshub.toml"
+    file.write_text(text)
+    assert read_file(file)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_every_setting_is_documented(name):
+    """Each setting has a row in the reference and a line in its example."""
+    _, rows = find_table(REFERENCE / "options.md", "setting")
+    assert f"`{name}`" in [cells[0] for cells in rows]
+    assert re.search(rf"^{name} = ", (REFERENCE / "options.md").read_text(), re.MULTILINE)
+
+
+def test_no_other_setting_is_documented():
+    """The reference has the settings' order, and their defaults where they are numbers."""
+    _, rows = find_table(REFERENCE / "options.md", "setting")
+    assert [cells[0].strip("`") for cells in rows] == [field.name for field in fields(Settings)]
+    for field, cells in zip(fields(Settings), rows, strict=True):
+        if isinstance(field.default, float):
+            assert cells[2] == f"`{field.default}`"
+
+
+def test_options_are_those_of_the_command():
+    """The reference has every option of the command with its letter, and no other."""
+    _, rows = find_table(REFERENCE / "options.md", "option")
+    options = Options()
+    assert {cells[0].strip("`-") for cells in rows} == {name.rstrip("=") for name in options.longOpt}
+    assert {cells[1].strip("`-") for cells in rows} - {""} == set(options.shortOpt) - {":"}
+
+
+def test_every_name_of_the_kit_is_documented():
+    """Each public class, attribute and method of the kit appears in its reference, as code."""
+    code = " ".join(re.findall(r"`([^`\n]+)`", (REFERENCE / "kit.md").read_text()))
+    names = set(wshub.__all__) | SET_IN_INIT
+    for cls in KIT:
+        for each in cls.__mro__[:-1]:
+            names |= {*vars(each), *get_annotations(each)}
+    public = {name for name in names if not name.startswith("_") or name == "__version__"} - INSIDE
+    assert {name for name in public if not re.search(rf"(?<!\w){name}(?!\w)", code)} == set()
+
+
+def test_wire_kinds_are_documented():
+    """The reference of the wire protocol has every kind with its number, and the limits."""
+    text = (REFERENCE / "wire-protocol.md").read_text()
+    for name in ("NEWSOCKET", "DATA", "CLOSE", "BINARY", "MULTICAST", "MULTICAST_BINARY", "READY", "FAILED"):
+        assert f"| `{name}` | {getattr(wire, name)} |" in text
+    assert f"size <= {wire.MAX_BATCH}" in text
+    assert f"| {wire.MAX_COUNT} |" in text
+
+
+def test_hex_to_the_hub():
+    """The first example of the wire protocol is what a service writes, and what the hub understands."""
+    data = read_hex(find_snippets("hex")[0].values[0])
+    transactions = [(wire.DATA, 1, "hé".encode()), (wire.CLOSE, 1, wire.encode_close(1000, "bye"))]
+    assert b"".join(wire.encode_columns(transactions)) == data
+    (body,) = wire.BatchReader().feed(data)
+    assert [(kind, id_, bytes(payload)) for kind, id_, payload in wire.decode_columns(body)] == transactions
+    assert re.search(rf"\b{len(data)}\sbytes", (REFERENCE / "wire-protocol.md").read_text())
+
+
+def test_hex_from_the_hub():
+    """The second example is what the hub writes, and what a service understands."""
+    data = read_hex(find_snippets("hex")[1].values[0])
+    assert b"".join(wire.encode_batch([(wire.DATA, 1, "hé")])) == data
+    (body,) = wire.BatchReader().feed(data)
+    assert wire.decode_batch(body) == [(wire.DATA, 1, "hé")]
+
+
+def test_the_life_of_a_service_is_the_links():
+    """The table of the architecture is the one that the link goes by."""
+    heading, rows = find_table(CHECKOUT / "docs" / "explanation" / "architecture.md", "event")
+    assert [cells[0] for cells in rows] == [event.name for event in Event]
+    for event, *cells in ((cells[0], *cells[2:]) for cells in rows):
+        for state, cell in zip(heading[2:], cells, strict=True):
+            before = State[state]
+            after, kill = _TABLE.get((before, Event[event]), (before, not KILL))
+            says = cell.removesuffix(" †") or state
+            assert (State[says], cell.endswith("†")) == (after, kill), f"{event} in {state}"
