@@ -16,8 +16,10 @@ smuggled. And whoever sends no request, or sends it a byte at a time, costs no m
 
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from wshub.config import Settings
 from wshub.errors import HttpError, ServiceUnavailable
@@ -110,6 +112,7 @@ class FirstRequest(Protocol):
         self.transport.loseConnection()
 
 
+@implementer(IProtocolNegotiationFactory)
 class PortFactory(ServerFactory):
     """Makes a `FirstRequest` for each connection, and closes those that are late."""
 
@@ -124,6 +127,10 @@ class PortFactory(ServerFactory):
         self._reactor = reactor
         self._deadlines: dict[FirstRequest, float] = {}  # the next one first, as all have the same time
         self._sweeper: Any = None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Called by Twisted's TLS: what to agree to when a client offers protocols (ALPN), as browsers do."""
+        return [b"http/1.1"]
 
     def expect(self, connection: FirstRequest) -> None:
         """A connection has been made: its first request is due."""

@@ -54,7 +54,6 @@ class Hub(Service):
                 error = getattr(failure.value, "socketError", failure.value)
                 reason = getattr(error, "strerror", None) or str(error)
                 raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --port")
-
         for port in self.ports:
             if hasattr(port, "socket"):
                 port.socket.listen(BACKLOG)
@@ -63,8 +62,9 @@ class Hub(Service):
         """Tell where services can be reached."""
         super().startService()
         self._log.info("services are in {folder}", folder=self._settings.document_root)
-        for port in self.ports:
-            self._log.info("listening: {address}", address=describe_address(port.getHost()))
+        for description, port in zip(self._settings.endpoints, self.ports, strict=True):
+            address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
+            self._log.info("listening: {address}", address=address)
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -92,7 +92,7 @@ class Hub(Service):
         return [socket for link in self.supervisor.links for socket in link.sockets.values()]
 
 
-def describe_address(address: Any) -> str:
+def describe_address(address: Any, scheme: str = "http") -> str:
     """An address as one types it into a browser, as far as that goes."""
     host = getattr(address, "host", None)
     if host is None:
@@ -100,4 +100,4 @@ def describe_address(address: Any) -> str:
         return f"unix:{os.fsdecode(name)}" if name else str(address)
     if host in ("0.0.0.0", "::"):
         host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}/"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/"

@@ -111,7 +111,7 @@ class UrlNode(Resource):
         request.setResponseCode(error.status, HTTPStatus(error.status).phrase.encode())
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         for name, value in error.headers:
-            request.setHeader(name.encode(), value.encode())
+            request.responseHeaders.addRawHeader(name.encode(), value.encode())
         return f"{error}\n".encode()
 
 

@@ -99,7 +99,7 @@ class Options(UsageOptions):
         for description in self.settings.endpoints:
             try:
                 serverFromString(reactor, description)
-            except (ValueError, KeyError, TypeError, OSError) as error:
+            except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
                 raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
 
 

@@ -131,6 +131,8 @@ class HubProtocol(WebSocketServerProtocol):
         """Called by Autobahn once, when the connection is gone."""
         if not wasClean:
             code, reason = ABNORMAL_CLOSURE, ""
+        elif self.failedByMe:  # what we found wrong tells more than the client's answer to it
+            code, reason = self.localCloseCode, (self.localCloseReason or b"").decode()
         self.wshub_link.close(self.wshub_id, NO_STATUS if code is None else code, reason or "")
 
     def _closeConnection(self, abort: bool = False) -> None:

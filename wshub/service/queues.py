@@ -137,7 +137,7 @@ class SendQueue:
         if kind == DATA:
             self._channel.send(item.socketId, data)
         elif kind == CLOSE:
-            code, reason = data if isinstance(data, tuple) else (1000, "")
+            code, reason = data if isinstance(data, tuple | list) else (1000, "")
             if code in NEVER_SENT:  # what a CLOSE that was received may say, and some send back
                 code = 1000
             self._channel.post(CLOSE, item.socketId, encode_close(code, reason))
