@@ -18,7 +18,7 @@ LAYERS = {
         "wshub.deflate",
         "wshub.frames",
         "wshub.handshake",
-        "wshub.link",
+        "wshub.link", "wshub.outgoing",
         "wshub.restart",
         "wshub.routing",
     ],

@@ -25,9 +25,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
-from wshub import frames
+from wshub import frames as websocket
 from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
+from wshub.outgoing import Outgoing
 from wshub.wire import (
     BINARY,
     CLOSE,
@@ -41,7 +42,6 @@ from wshub.wire import (
     Transaction,
     decode_close,
     decode_columns,
-    decode_multicast,
     decode_ready,
     encode_batch,
 )
@@ -51,7 +51,12 @@ GOING_AWAY = (1001, b"The hub is stopping.")
 ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
 
 
-_OPCODES = {DATA: frames.TEXT, BINARY: frames.BINARY, MULTICAST: frames.TEXT, MULTICAST_BINARY: frames.BINARY}
+_OPCODES = {
+    DATA: websocket.TEXT,
+    BINARY: websocket.BINARY,
+    MULTICAST: websocket.TEXT,
+    MULTICAST_BINARY: websocket.BINARY,
+}
 
 
 class State(Enum):
@@ -221,34 +226,32 @@ class ServiceLink:
 
         Frames for one socket go to it together, in order.
         """
-        batch: dict[int, list[bytes]] = {}
+        outgoing = Outgoing()
+        by_socket = outgoing.by_socket
         try:
             for body in self._reader.feed(data):
                 for kind, socket_id, payload in decode_columns(body):
                     if kind in (DATA, BINARY):
+                        if outgoing.to_many:
+                            outgoing.spread()
                         frame = make_frame(_OPCODES[kind], payload)
-                        if socket_id in batch:
-                            batch[socket_id].append(frame)
+                        if socket_id in by_socket:
+                            by_socket[socket_id].append(frame)
                         else:
-                            batch[socket_id] = [frame]
+                            by_socket[socket_id] = [frame]
                     else:
-                        self._do(kind, socket_id, bytes(payload), batch)
+                        self._do(kind, socket_id, bytes(payload), outgoing)
         finally:
-            self._send(batch)
+            self._send_all(outgoing)
 
-    def _do(self, kind: int, socket_id: int, payload: bytes, batch: dict[int, list[bytes]]) -> None:
-        """Do what a transaction says that is no message to one client; `batch` is what waits to be sent."""
+    def _do(self, kind: int, socket_id: int, payload: bytes, outgoing: Outgoing) -> None:
+        """Do what a transaction says that is no message to one client."""
         if kind in (MULTICAST, MULTICAST_BINARY):
-            socket_ids, message = decode_multicast(payload)
-            frame = make_frame(_OPCODES[kind], message)  # once, however many it is for
-            for each in socket_ids:
-                its_frames = batch.setdefault(each, [])
-                if not its_frames or its_frames[-1] is not frame:  # who is named twice gets it once
-                    its_frames.append(frame)
+            outgoing.add_to_many(_OPCODES[kind], payload)
         elif kind == CLOSE:
             code, reason = decode_close(payload)
-            if socket_id in batch:
-                self._send({socket_id: batch.pop(socket_id)})
+            if frames := outgoing.take(socket_id):
+                self._send(socket_id, frames)
             if socket := self._socket(socket_id):
                 socket.wshub_close(code, reason)
         elif kind == READY:
@@ -269,12 +272,19 @@ class ServiceLink:
         self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
         self.happen(Event.READY)
 
-    def _send(self, batch: dict[int, list[bytes]]) -> None:
-        for socket_id, its_frames in batch.items():
-            if socket := self._socket(socket_id):
-                socket.wshub_send(its_frames)
+    def _send_all(self, outgoing: Outgoing) -> None:
+        sockets = self.sockets
+        for socket_id, frames in outgoing.take_all():
+            if socket := sockets.get(socket_id):
+                socket.wshub_send(frames)
             else:
-                self.dropped += len(its_frames)
+                self._send(socket_id, frames)
+
+    def _send(self, socket_id: int, frames: list[bytes]) -> None:
+        if socket := self._socket(socket_id):
+            socket.wshub_send(frames)
+        else:
+            self.dropped += len(frames)
 
     def _socket(self, socket_id: int) -> Socket | None:
         """The socket, None if it has closed meanwhile; raise `WireError` if it never was this service's."""

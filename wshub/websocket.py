@@ -9,6 +9,7 @@ Autobahn's traps: what `onOpen` and `onMessage` raise is lost; `sendClose` refus
 """
 
 from base64 import b64encode
+from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha1
 from typing import Any
@@ -63,6 +64,8 @@ class HubProtocol(WebSocketServerProtocol):
     """The socket id, once it is open."""
     wshub_fd = -1
     """The socket's descriptor, while it is one of the poller's."""
+    wshub_direct: Callable[[bytes], int] | None = None
+    """The socket's `send`, while a frame may be sent as it is and nothing waits to be sent before it."""
 
     websocket_version = 13
     inside_message = False
@@ -176,6 +179,7 @@ class HubProtocol(WebSocketServerProtocol):
         if self.wshub_fd >= 0:
             self.factory.wshub_poller.remove(self.wshub_fd)
             self.wshub_fd = -1
+            self.wshub_direct = None
 
     def wshub_pause(self) -> None:
         """Called by the link: the service has more than enough to read."""
@@ -195,16 +199,34 @@ class HubProtocol(WebSocketServerProtocol):
 
     def wshub_send(self, frames: list[bytes]) -> None:
         """Called by the link: messages from the service."""
-        if self.state != self.STATE_OPEN:
+        direct = self.wshub_direct
+        if direct is None:
+            self._wshub_send_somehow(frames)
             return
-        if self._perMessageCompress is not None:
-            frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
-        self.sendData(frames[0] if len(frames) == 1 else b"".join(frames))
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        try:
+            sent = direct(data)
+        except OSError:
+            sent = 0  # full, or broken, which the transport will find out
+        if sent != len(data):
+            self.wshub_direct = None
+            self.transport.write(data[sent:])
+
+    def _wshub_send_somehow(self, frames: list[bytes]) -> None:
+        if self.state == self.STATE_OPEN:
+            if self._perMessageCompress is not None:
+                frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
+            self.sendData(b"".join(frames))
 
     def wshub_close(self, code: int, reason: bytes) -> None:
         """Called by the link, and by the hub when it stops."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Send a close frame, ours or Autobahn's; nothing comes after it."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.wshub_direct = None
 
     def wshub_drop(self) -> None:
         """Called by the hub when a client does not answer in time."""
@@ -213,12 +235,15 @@ class HubProtocol(WebSocketServerProtocol):
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send bytes, ours or Autobahn's: at once if nothing waits before them."""
         transport = self.transport
+        self.wshub_direct = None
         if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
             try:
                 sent = transport.socket.send(data)
             except OSError:
-                sent = 0  # full, or broken, which the transport will find out
+                sent = 0
             if sent == len(data):
+                if self.state == self.STATE_OPEN and self._perMessageCompress is None:
+                    self.wshub_direct = transport.socket.send
                 return
             data = data[sent:]
         transport.write(data)
