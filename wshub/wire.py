@@ -234,9 +234,11 @@ def _bytes_opcode(size: int) -> bytes:
 def encode_close(code: int, reason: str) -> bytes:
     """The payload of a CLOSE to the hub; the reason is cut to 123 bytes, between characters.
 
-    Raise `ValueError` at a code that no close frame may carry.
+    Raise `ValueError` at a code that no close frame may carry, `TypeError` at a reason that is no `str`.
     """
-    if not is_sendable_close_code(code):
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is str, not {type(reason).__name__}")
+    if not isinstance(code, int) or not is_sendable_close_code(code):
         raise ValueError(f"{code} is not a close code that can be sent: use 1000 or 3000 to 4999")
     return _CLOSE_CODE.pack(code) + reason.encode()[:123].decode(errors="ignore").encode()
 

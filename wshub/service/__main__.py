@@ -20,12 +20,13 @@ from wshub.service.base import HookedService, declared_subprotocols
 from wshub.service.channel import Channel
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
 
+LAST_WORDS = 1.0  # seconds that a service has for its on_stop when the hub has died
 MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells
 
 
 def main(root: str, route: str, module_file: str) -> int:
     """Run the service whose class is in `module_file`; return the exit status."""
-    die_with_the_hub()
+    hub = die_with_the_hub()
     os.setsid()  # a Ctrl-C in the hub's terminal is for the hub, and the whole group can be ended at once
     for fd in (FROM_HUB, TO_HUB):
         os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
@@ -46,19 +47,19 @@ def main(root: str, route: str, module_file: str) -> int:
         serve, declared = load(module_file, "services" + route.replace("/", "."), channel)
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
-    except BrokenPipeError:
-        return 0  # the hub is gone, and with it everybody whom this could serve
     except BaseException:  # SystemExit too: a service that exits while it starts does not start
         if is_ready:
             raise
         channel.post(FAILED, 0, format_traceback())
         channel.flush()
         return 1
+    finally:
+        end_with(hub)
     return 0
 
 
-def die_with_the_hub() -> None:
-    """End the whole process group when the hub is gone, also if the service is too busy to notice that.
+def die_with_the_hub() -> int:
+    """End the whole process group when the hub is gone, also if the service is too busy to notice that; return its pid.
 
     A thread, because the kernel's own way, prctl, is only to be had through ctypes, which costs a megabyte.
     """
@@ -70,9 +71,22 @@ def die_with_the_hub() -> None:
         poll.poll()
         while os.getppid() == hub:
             time.sleep(0.5)
+        time.sleep(LAST_WORDS)
         os.killpg(0, signal.SIGKILL)
 
     start_new_thread(watch, ())
+    return hub
+
+
+def end_with(hub: int) -> None:
+    """At the end of the process: if it is the hub's end as well, let it be that of whatever the process has started.
+
+    While the hub lives it does so itself. When it dies its pipes are closed a little before it is gone.
+    """
+    for _ in range(10):
+        if os.getppid() != hub:
+            os.killpg(0, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], dict[str, str]]:
@@ -95,6 +109,7 @@ def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Calla
 
 def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[[], None]], None]:
     """Make a Service in the seed's style, with its queues."""
+    queues.let_threads_end_quietly()
     receive_queue = queues.ReceiveQueue(channel, queues.ShutdownFlag())
     send_queue = queues.SendQueue(channel, receive_queue)
     service = cls(send_queue, receive_queue)
@@ -136,15 +151,15 @@ def format_traceback() -> bytes:
     import traceback  # noqa: PLC0415 - 2 ms that most processes never need
 
     kind, error, frames = sys.exc_info()
-    own = os.path.dirname(__file__)
-    while frames and frames.tb_next and _is_ours(frames.tb_frame.f_code.co_filename, own):
+    own = (os.path.dirname(__file__) + os.sep, os.path.join(os.path.dirname(os.__file__), "asyncio", ""))
+    while frames and _is_ours(frames.tb_frame.f_code.co_filename, own):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(kind, error, frames))
     return text.encode(errors="backslashreplace")[-MAX_TRACEBACK:]
 
 
-def _is_ours(filename: str, own: str) -> bool:
-    return filename.startswith((own, "<frozen importlib"))
+def _is_ours(filename: str, own: tuple[str, ...]) -> bool:
+    return filename.startswith((*own, "<frozen importlib"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from wshub.service.channel import Channel, Message
 from wshub.service.client import Client
 from wshub.wire import CLOSE, NEWSOCKET, Transaction
 
+LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
+
 
 class HookedService:
     """The clients of a service, by id, and what can be done with all of them."""
@@ -58,6 +60,14 @@ class HookedService:
             client = self.clients[socket_id]
         return client
 
+    def _take_those_left(self) -> list[Client]:
+        """The clients that are still here when the hub, which closes them first if it can, has closed the pipe."""
+        left = list(self.clients.values())
+        self.clients.clear()
+        for client in left:
+            client.is_open = False
+        return left
+
     def _hook_failed(self, client: Client | None) -> None:
         """A hook raised: the traceback goes to the log, its client is closed, the service lives on."""
         import traceback  # noqa: PLC0415 - 2 ms that most processes never need
@@ -70,7 +80,7 @@ class HookedService:
 def declared_subprotocols(service: object) -> str:
     """What a service's `subprotocols` are, for READY. Raise `TypeError` at what is not a sequence of tokens."""
     names = getattr(service, "subprotocols", ())
-    if isinstance(names, str) or not all(isinstance(name, str) and _is_token(name) for name in names):
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and _is_token(name) for name in names):
         raise TypeError(f"subprotocols must be a tuple of names without spaces or commas, not {names!r}")
     return ",".join(names)
 

@@ -23,6 +23,8 @@ from wshub.wire import (
 
 READ_SIZE = 256 << 10  # bytes; more than that is seldom there
 
+LONGEST_WAIT = 1e6  # seconds; poll takes twice as much at most
+
 FLUSH_COUNT = 256  # transactions; beyond this a batch gets no cheaper, and the hub might as well begin with it
 FLUSH_SIZE = 64 << 10  # bytes; what one such message takes to copy is more than a write of its own takes
 
@@ -55,7 +57,7 @@ class Channel:
         None means the end of the stream.
         """
         if timeout is not None or self._wake_fd is not None:
-            ready = self._poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+            ready = self._poll.poll(None if timeout is None else 1000 * min(max(0.0, timeout), LONGEST_WAIT))
             if ready != self._only_data and not self._is_data_among(ready):
                 return []
         data = self._buffer.read(self.read_fd)
@@ -114,12 +116,21 @@ class Channel:
             if batch:
                 self._write(encode_columns(batch))
 
+    def is_hung_up(self) -> bool:
+        """Whether the hub has closed the pipe, be there still something to read or not."""
+        poll = select.poll()
+        poll.register(self.read_fd, 0)
+        return bool(poll.poll(0))
+
     def _write(self, pieces: tuple[bytes, ...]) -> None:
-        written = os.writev(self._write_fd, pieces)
-        if written < sum(map(len, pieces)):  # a signal has come between
-            rest = memoryview(b"".join(pieces))[written:]
-            while rest:
-                rest = rest[os.write(self._write_fd, rest) :]
+        try:
+            written = os.writev(self._write_fd, pieces)
+            if written < sum(map(len, pieces)):  # a signal has come between
+                rest = memoryview(b"".join(pieces))[written:]
+                while rest:
+                    rest = rest[os.write(self._write_fd, rest) :]
+        except BrokenPipeError:
+            pass  # the hub is gone, and with it everybody whom this was for: the end of the input says so
 
 
 def encode_message(data: Message) -> bytes:

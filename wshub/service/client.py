@@ -1,5 +1,6 @@
 """One connected client, as a service sees it."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,10 +44,10 @@ class Client:
         `ValueError` at a code that no close frame may carry.
         """
         payload = encode_close(code, reason)
+        self.is_closing = True
         if self.is_open:
             self._channel.post(CLOSE, self.id, payload)
             self.is_open = False
-            self.is_closing = True
 
     @property
     def address(self) -> tuple[str, int]:
@@ -75,10 +76,11 @@ class Client:
         """The cookies of the handshake request by name. Malformed ones are left out."""
         from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415 - few services want it, all would pay
 
-        try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("cookie", "")).items()}
-        except CookieError:
-            return {}
+        cookies = SimpleCookie()
+        for cookie in self.headers.get("cookie", "").split(";"):
+            with suppress(CookieError):
+                cookies.load(cookie)
+        return {name: morsel.value for name, morsel in cookies.items()}
 
     @property
     def subprotocol(self) -> str | None:

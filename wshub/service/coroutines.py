@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
-from wshub.service.base import HookedService
+from wshub.service.base import LOST, HookedService
 from wshub.service.channel import READ_SIZE
 from wshub.service.client import Client
 from wshub.wire import CLOSE, NEWSOCKET, BatchReader, PipeBuffer, Transaction, decode_batch
@@ -78,6 +78,8 @@ class AsyncService(HookedService):
         for timer in self._timers:
             timer.cancel()
         await self._guarded(None, self.on_stop)
+        for client in self._take_those_left():
+            await self._guarded(client, self.on_close, client, *LOST)
         self._channel.flush()
 
     def _accept(self, transactions: list[Transaction]) -> None:
@@ -117,6 +119,11 @@ class AsyncService(HookedService):
                 await result
         except Exception:
             self._hook_failed(client)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise
+            self._hook_failed(client)  # what it waited for was cancelled, not the hook itself
 
     async def _call_after(self, seconds: float, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
         await asyncio.sleep(seconds)

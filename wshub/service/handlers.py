@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from wshub.service.base import HookedService
+from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
 from wshub.wire import CLOSE, DATA, NEWSOCKET, Transaction
@@ -45,10 +45,12 @@ class Service(HookedService):
     def call_from_thread(self, call: Callable[..., Any], *args: Any) -> None:
         """Call ``call(*args)`` in the service's own thread, soon. The only method for use in other threads."""
         self._from_threads.append((call, args))
-        self._channel.wake()
+        if self._is_serving:
+            self._channel.wake()
 
     # The loop.
 
+    _is_serving = False
     _timers: Timers
     _from_threads: deque[tuple[Callable[..., Any], tuple[Any, ...]]]
 
@@ -60,8 +62,11 @@ class Service(HookedService):
 
     def _serve(self, on_ready: Callable[[], None]) -> None:
         self._channel.enable_wake()
+        self._is_serving = True
         self.on_start()
         on_ready()
+        self._call_what_is_due()  # what threads have asked for before
+        self._channel.flush()
         receive, dispatch, flush = self._channel.receive, self._dispatch, self._channel.flush
         while (transactions := receive(self._time_to_wait())) is not None:
             dispatch(transactions)
@@ -69,6 +74,8 @@ class Service(HookedService):
                 self._call_what_is_due()
             flush()
         self._guarded(None, self.on_stop)
+        for client in self._take_those_left():
+            self._guarded(client, self.on_close, client, *LOST)
         flush()
 
     def _dispatch(self, transactions: list[Transaction]) -> None:
@@ -94,7 +101,7 @@ class Service(HookedService):
         return None if due is None else due - time.monotonic()
 
     def _call_what_is_due(self) -> None:
-        while self._from_threads:
+        for _ in range(len(self._from_threads)):  # and not those that these ask for
             call, args = self._from_threads.popleft()
             self._guarded(None, call, *args)
         for timer in self._timers.pop_due(time.monotonic()):

@@ -46,6 +46,12 @@ class ShutDown(queue.Empty):
     """There is nothing in the queue and never will be: the hub has closed it. `shutdownFlag` is set."""
 
 
+def let_threads_end_quietly() -> None:
+    """Do not print a traceback for each of the author's threads that waits in `get` when the hub closes the queue."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: None if issubclass(args.exc_type, ShutDown) else before(args)
+
+
 class ReceiveQueue:
     """What comes from the hub."""
 
@@ -94,7 +100,9 @@ class ReceiveQueue:
         if self._ready or self._shutdown_flag.is_known:
             return
         self._channel.flush()  # nothing to do but wait: so nothing can be waiting for company either
-        if not self._reading.acquire(blocking=timeout != 0, timeout=-1 if timeout is None or timeout == 0 else timeout):
+        if not self._reading.acquire(
+            blocking=timeout != 0, timeout=min(timeout, threading.TIMEOUT_MAX) if timeout else -1
+        ):
             return  # another thread is reading, and took all the time there was
         try:
             if not self._ready and not self._shutdown_flag.is_known:
@@ -105,6 +113,10 @@ class ReceiveQueue:
                     self._ready += transactions
         finally:
             self._reading.release()
+
+    def is_hung_up(self) -> bool:
+        """Whether nothing more will come, be there still something to get or not."""
+        return self._channel.is_hung_up()
 
     def _wait(self, timeout: float | None) -> Transaction:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -134,6 +146,8 @@ class SendQueue:
     def put(self, item: WebSocketTransaction, block: bool = True, timeout: float | None = None) -> None:
         """Send a transaction. Raise `TypeError` or `ValueError` if it is none that can be sent."""
         kind, data = item.transactionType, item.data
+        if not isinstance(item.socketId, int) or not 0 < item.socketId < 1 << 64:
+            raise ValueError(f"{item.socketId!r} is not the id of a socket")
         if kind == DATA:
             self._channel.send(item.socketId, data)
         elif kind == CLOSE:
@@ -203,9 +217,12 @@ class ShutdownFlag:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, at most `timeout` seconds; return whether it is."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and (deadline is None or time.monotonic() < deadline):
-            self._event.wait(0.05 if deadline is None else min(0.05, max(0, deadline - time.monotonic())))
-        return self.is_set()
+        while not self.is_set() and not (self.queue and self.queue.is_hung_up()):
+            left = 0.05 if deadline is None else min(0.05, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            self._event.wait(left)
+        return True
 
 
 class ClassicService:

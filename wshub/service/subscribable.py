@@ -61,8 +61,11 @@ class Subscribable:
         Subscribers may come and go while it does: one that has gone by its turn is not called, one that has just come
         waits for the next event.
         """
-        for subscribers in (self.subscribers, self.silentSubscribers):
-            for subscription, subscriber in list(subscribers.items()):
+        groups = [
+            (subscribers, list(subscribers.items())) for subscribers in (self.subscribers, self.silentSubscribers)
+        ]
+        for subscribers, at_first in groups:
+            for subscription, subscriber in at_first:
                 if subscription in subscribers:
                     subscriber.callback(event)
 

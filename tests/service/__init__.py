@@ -1,0 +1,1 @@
+"""The service kit, from both ends of its pipes."""
