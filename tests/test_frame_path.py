@@ -55,6 +55,9 @@ class EchoLink:
         self.socket.events.append((payload, opcode == 2))
         self.socket.wshub_send([make_frame(opcode, payload)])
 
+    def sync(self, socket_id):
+        self.socket.wshub_synced()
+
     def close(self, socket_id, code, reason):
         pass
 

@@ -441,7 +441,7 @@ BROKEN = {
     "close without a code": (CLOSE, 1, b""),
     "close with a code that no frame may carry": (CLOSE, 1, (1006).to_bytes(2, "big")),
     "a kind for services": (NEWSOCKET, 1, b""),
-    "unknown kind": (8, 1, b""),
+    "unknown kind": (200, 1, b""),
     "last kind": (255, 1, b""),
     "second READY": (READY, 0, b""),
 }

@@ -38,6 +38,7 @@ from wshub.wire import (
     MULTICAST_BINARY,
     NEWSOCKET,
     READY,
+    SYNC,
     BatchReader,
     Transaction,
     decode_close,
@@ -115,6 +116,9 @@ class Socket(Protocol):
 
     def wshub_resume(self) -> None:
         """Read on."""
+
+    def wshub_synced(self) -> None:
+        """The service has dealt with everything that came before `sync`."""
 
     def wshub_drop(self) -> None:
         """End the connection at once."""
@@ -194,6 +198,10 @@ class ServiceLink:
         if self.sockets.pop(socket_id, None) is not None:
             self.post((CLOSE, socket_id, (code, reason)))
 
+    def sync(self, socket_id: int) -> None:
+        """Ask the service to say when it has dealt with everything about this socket so far."""
+        self.post((SYNC, socket_id, None))
+
     def post(self, transaction: Transaction) -> None:
         """Queue a transaction for the service."""
         self._outbox.append(transaction)
@@ -254,6 +262,11 @@ class ServiceLink:
                 self._send(socket_id, frames)
             if socket := self._socket(socket_id):
                 socket.wshub_close(code, reason)
+        elif kind == SYNC:
+            if frames := outgoing.take(socket_id):
+                self._send(socket_id, frames)
+            if socket := self._socket(socket_id):
+                socket.wshub_synced()
         elif kind == READY:
             self._become_ready(decode_ready(payload))
         elif kind == FAILED:

@@ -224,6 +224,9 @@ class FakeSocket:
         """See `wshub.link.Socket`."""
         self.messages += map(split_frame, frames)
 
+    def wshub_synced(self) -> None:
+        """See `wshub.link.Socket`."""
+
     def wshub_pause(self) -> None:
         """See `wshub.link.Socket`."""
         self.is_paused = True

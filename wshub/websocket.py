@@ -64,6 +64,9 @@ class HubProtocol(WebSocketServerProtocol):
     """The socket id, once it is open."""
     wshub_fd = -1
     """The socket's descriptor, while it is one of the poller's."""
+    wshub_failure: tuple[int, str] | None = None
+    """Close code and reason, once the client has broken the protocol."""
+    closeHandshakeTimeout: float
     wshub_direct: Callable[[bytes], int] | None = None
     """The socket's `send`, while a frame may be sent as it is and nothing waits to be sent before it."""
 
@@ -143,6 +146,31 @@ class HubProtocol(WebSocketServerProtocol):
         self._wshub_stop_polling()
         super()._closeConnection(abort and not self.wasClean)
 
+    # A client that breaks the protocol.
+
+    def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
+        """Called by Autobahn at whatever is wrong. First the service answers to what was right before it.
+
+        Until it has, nothing counts any more that the client sends: for Autobahn the connection is closing already.
+        """
+        if self.state == self.STATE_OPEN and self.wshub_failure is None:
+            self.wshub_failure = code, reason
+            self.failedByMe = True
+            self.state = self.STATE_CLOSING
+            self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_synced)
+            self.wshub_link.sync(self.wshub_id)
+        elif not self._wshub_is_failing():
+            super()._fail_connection(code, reason)
+
+    def wshub_synced(self) -> None:
+        """Called by the link: the service has answered."""
+        if self.wshub_failure and self._wshub_is_failing():
+            self.state = self.STATE_OPEN
+            super()._fail_connection(*self.wshub_failure)
+
+    def _wshub_is_failing(self) -> bool:
+        return self.wshub_failure is not None and self.state == self.STATE_CLOSING and self.localCloseCode is None
+
     # Reading.
 
     def dataReceived(self, data: bytes) -> None:
@@ -213,7 +241,7 @@ class HubProtocol(WebSocketServerProtocol):
             self.transport.write(data[sent:])
 
     def _wshub_send_somehow(self, frames: list[bytes]) -> None:
-        if self.state == self.STATE_OPEN:
+        if self.state == self.STATE_OPEN or self._wshub_is_failing():
             if self._perMessageCompress is not None:
                 frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
             self.sendData(b"".join(frames))
@@ -222,6 +250,8 @@ class HubProtocol(WebSocketServerProtocol):
         """Called by the link, and by the hub when it stops."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
+        else:
+            self.wshub_synced()  # if it waits for the service: that has said its last
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Send a close frame, ours or Autobahn's; nothing comes after it."""

@@ -18,6 +18,7 @@ are not inside a pickle are little-endian.
 NEWSOCKET   0     ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
 DATA        1     `str` for a text message, `bytes` for a binary one
 CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it
+SYNC        8     None; to be answered with a SYNC once everything before it about this socket has been dealt with
 ==========  ====  ==============================================================================================
 
 **To the hub**, which does not trust the service, a pickle of the same tuples would be an open door: even with every
@@ -40,6 +41,7 @@ MULTICAST         4     count: u32, then that many socket ids: u64, then a text 
 MULTICAST_BINARY  5     the same with a binary message
 READY             6     lines ``name value`` of what the class declares; once, before anything else; socket id 0
 FAILED            7     the traceback of why there is no service, as text; nothing follows; socket id 0
+SYNC              8     nothing; the answer to a SYNC
 ================  ====  =======================================================================================
 
 The seed's kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends
@@ -67,6 +69,7 @@ MULTICAST = 4
 MULTICAST_BINARY = 5
 READY = 6
 FAILED = 7
+SYNC = 8
 
 Transaction = tuple[int, int, Any]
 """``(kind, socket_id, payload)``"""

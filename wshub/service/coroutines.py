@@ -10,7 +10,7 @@ from typing import Any, Self
 from wshub.service.base import LOST, HookedService
 from wshub.service.channel import READ_SIZE
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, BatchReader, PipeBuffer, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
 
 HIGH_MARK = 1024  # transactions that wait for their turn; above it the pipe is not read, and TCP tells the clients
 LOW_MARK = 512
@@ -104,6 +104,8 @@ class AsyncService(HookedService):
                 await self._guarded(client, self.on_open, client)
             elif kind == CLOSE:
                 await self._guarded(client, self.on_close, client, *payload)
+            elif kind == SYNC:
+                self._channel.post(SYNC, client.id, b"")
             elif not client.is_closing:
                 await self._guarded(client, self.on_message, client, payload)
             inbox.popleft()

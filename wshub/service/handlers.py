@@ -8,7 +8,7 @@ from typing import Any, Self
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
-from wshub.wire import CLOSE, DATA, NEWSOCKET, Transaction
+from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction
 
 
 class Service(HookedService):
@@ -95,6 +95,8 @@ class Service(HookedService):
             elif kind == CLOSE:
                 client = self._client_of(transaction)
                 self._guarded(client, self.on_close, client, *payload)
+            elif kind == SYNC:
+                self._channel.post(SYNC, socket_id, b"")
 
     def _time_to_wait(self) -> float | None:
         due = self._timers.next_due()

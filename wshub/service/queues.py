@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from wshub.service.channel import Channel
-from wshub.wire import CLOSE, DATA, NEWSOCKET, Transaction, encode_close
+from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction, encode_close
 
 NEVER_SENT = (1005, 1006)  # close codes that stand for the absence of one (RFC 6455, section 7.4.1)
 LINGER = 0.002  # seconds that a transaction may wait for company; a frame at 60 Hz has 0.016
@@ -64,6 +64,7 @@ class ReceiveQueue:
 
     def get(self, block: bool = True, timeout: float | None = None) -> WebSocketTransaction:
         """Take the next transaction. Raise `queue.Empty` if none comes in time, `ShutDown` if none will come."""
+        self._answer_syncs()
         try:
             kind, socket_id, payload = self._ready.popleft()
         except IndexError:
@@ -81,12 +82,14 @@ class ReceiveQueue:
     def empty(self) -> bool:
         """Whether `get` would have to wait."""
         self.pump()
+        self._answer_syncs()
         return not self._ready
 
     def qsize(self) -> int:
         """How many transactions are here."""
         self.pump()
-        return len(self._ready)
+        self._answer_syncs()
+        return sum(kind != SYNC for kind, _, _ in self._ready)
 
     def full(self) -> bool:
         """Never: what there is no room for waits in the hub."""
@@ -114,14 +117,18 @@ class ReceiveQueue:
         finally:
             self._reading.release()
 
-    def is_hung_up(self) -> bool:
-        """Whether nothing more will come, be there still something to get or not."""
-        return self._channel.is_hung_up()
+    def _answer_syncs(self) -> None:
+        """The service asks for what is next: so it has dealt with everything before a SYNC that is first."""
+        while self._ready and self._ready[0][0] == SYNC:
+            _, socket_id, _ = self._ready.popleft()
+            self._channel.post(SYNC, socket_id, b"")
+            self._channel.flush()
 
     def _wait(self, timeout: float | None) -> Transaction:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self.pump(timeout)
+            self._answer_syncs()
             try:
                 return self._ready.popleft()
             except IndexError:
@@ -217,7 +224,7 @@ class ShutdownFlag:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, at most `timeout` seconds; return whether it is."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and not (self.queue and self.queue.is_hung_up()):
+        while not self.is_set() and not (self.queue and self.queue._channel.is_hung_up()):
             left = 0.05 if deadline is None else min(0.05, deadline - time.monotonic())
             if left <= 0:
                 return False
