@@ -168,6 +168,11 @@ class HubProtocol(WebSocketServerProtocol):
             self.state = self.STATE_OPEN
             super()._fail_connection(*self.wshub_failure)
 
+    def dropConnection(self, abort: bool = False) -> None:
+        """Called by Autobahn, also when the client closes while the service has not answered: do not wait, then."""
+        self.wshub_synced()
+        super().dropConnection(abort)
+
     def _wshub_is_failing(self) -> bool:
         return self.wshub_failure is not None and self.state == self.STATE_CLOSING and self.localCloseCode is None
 
