@@ -13,12 +13,15 @@ This module is imported by every service process, so it imports nothing itself: 
 ==================  ==============================================================================================
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 __version__ = "0.1.0"
 __all__ = ["AsyncService", "Client", "Service", "Subscribable", "__version__"]
 
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
+    from typing import Any
+
     from wshub.service.client import Client
     from wshub.service.coroutines import AsyncService
     from wshub.service.handlers import Service

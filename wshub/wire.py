@@ -48,15 +48,20 @@ The seed's kinds keep their numbers. A new kind gets a number above these; an un
 are always of one version: the hub starts the service's interpreter with its own package.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from os import readv
 from pickle import dumps, loads
 from struct import Struct, pack, unpack_from
-from typing import Any
 
 from wshub.errors import WireError
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 FROM_HUB = 3
 TO_HUB = 4
@@ -71,7 +76,7 @@ READY = 6
 FAILED = 7
 SYNC = 8
 
-Transaction = tuple[int, int, Any]
+Transaction = tuple[int, int, "Any"]
 """``(kind, socket_id, payload)``"""
 
 MAX_BATCH = 64 << 20

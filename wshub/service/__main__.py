@@ -4,6 +4,8 @@ It says READY once the first client may come, or FAILED and why there will be no
 pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr are the author's own: the hub logs them.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import select
@@ -14,11 +16,14 @@ from _thread import start_new_thread
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
-from typing import Any
 
 from wshub.service.base import HookedService, declared_subprotocols
 from wshub.service.channel import Channel
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 LAST_WORDS = 1.0  # seconds that a service has for its on_stop when the hub has died
 MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells

@@ -1,13 +1,18 @@
 """What services written with hooks have in common, be the hooks methods or coroutines."""
 
+from __future__ import annotations
+
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, Self
 
 from wshub.service.channel import Channel, Message
 from wshub.service.client import Client
 from wshub.wire import CLOSE, NEWSOCKET, Transaction
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
 

@@ -1,11 +1,16 @@
 """One connected client, as a service sees it."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
 
 from wshub.service.channel import Channel, Message
 from wshub.wire import CLOSE, encode_close
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Client:

@@ -1,16 +1,21 @@
 """Services written with coroutines, on asyncio."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
 
 from wshub.service.base import LOST, HookedService
 from wshub.service.channel import READ_SIZE
 from wshub.service.client import Client
 from wshub.wire import CLOSE, NEWSOCKET, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 HIGH_MARK = 1024  # transactions that wait for their turn; above it the pipe is not read, and TCP tells the clients
 LOW_MARK = 512
@@ -49,7 +54,7 @@ class AsyncService(HookedService):
 
     # The loop.
 
-    _source: "_Source"
+    _source: _Source
     _waiting: int
     """Transactions whose hook has not returned."""
     _workers: set[asyncio.Task[None]]

@@ -1,14 +1,19 @@
 """Services written with handlers: one thread, one loop, plain methods."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Self
 
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
 from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 
 class Service(HookedService):

@@ -1,8 +1,13 @@
 """The seed's event system, inspired by the subscriptions of Knockout."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Subscribable:

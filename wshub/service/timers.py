@@ -1,9 +1,14 @@
 """``call_later`` and ``call_every`` for a loop that waits on a pipe."""
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Timer:
@@ -23,7 +28,7 @@ class Timer:
         self.call = None
         self.args = ()
 
-    def __lt__(self, other: "Timer") -> bool:
+    def __lt__(self, other: Timer) -> bool:
         return (self.due, self.number) < (other.due, other.number)
 
 
