@@ -1,0 +1,261 @@
+"""The poller: real sockets, and a reactor whose turns the test makes."""
+
+import os
+import socket
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from wshub.poller import MAX_EVENTS, SocketPoller
+from wshub.testing import FakeReactor
+
+
+class Sockets:
+    """Pairs of connected sockets under a poller, and a record of what it reads."""
+
+    def __init__(self, stack):
+        self.reactor = FakeReactor()
+        self.poller = SocketPoller(self.reactor)
+        self.events = []
+        self._stack = stack
+
+    def add(self, name, readable=None):
+        """Let the poller watch a new pair; return its end and the other one. Without `readable`, reads are recorded."""
+        mine, other = socket.socketpair()
+        self._stack.enter_context(mine)
+        self._stack.enter_context(other)
+        mine.setblocking(False)
+        self.poller.add(mine.fileno(), readable or (lambda: self.events.append((name, mine.recv(100)))))
+        return mine, other
+
+    def turn(self):
+        """One event of the reactor's for the poller."""
+        self.poller.doRead()
+
+
+@pytest.fixture
+def sockets():
+    """Sockets, all closed in the end, and their poller too."""
+    with ExitStack() as stack:
+        sockets = Sockets(stack)
+        yield sockets
+        sockets.poller.close()
+
+
+def test_all_that_are_ready_in_one_turn(sockets):
+    """One event of the reactor's reads every socket that has something, once, and no other."""
+    pairs = [sockets.add(name) for name in range(5)]
+    for name in (0, 2, 4):
+        pairs[name][1].send(b"to %d" % name)
+    sockets.turn()
+    assert sorted(sockets.events) == [(0, b"to 0"), (2, b"to 2"), (4, b"to 4")]
+    sockets.turn()
+    assert len(sockets.events) == 3
+
+
+def test_the_reactor_sees_it(sockets):
+    """The reactor watches one descriptor, which is ready whenever one of the sockets is."""
+    _, first = sockets.add("first")
+    _, second = sockets.add("second")
+    assert sockets.reactor._readers == {sockets.poller}
+    sockets.reactor.turn()
+    assert not sockets.events
+    first.send(b"1")
+    sockets.reactor.turn()
+    second.send(b"2")
+    sockets.reactor.turn()
+    assert sockets.events == [("first", b"1"), ("second", b"2")]
+
+
+def test_more_than_a_turn_takes(sockets):
+    """When more sockets are ready than one turn reads, the next turns read the others."""
+    for name in range(MAX_EVENTS + 10):
+        sockets.add(name)[1].send(b"x")
+    sockets.turn()
+    assert len(sockets.events) == MAX_EVENTS
+    sockets.turn()
+    assert sorted(name for name, _ in sockets.events) == list(range(MAX_EVENTS + 10))
+
+
+def test_the_end_of_a_turn(sockets):
+    """What is asked for while reading is called once, in order, after all the reads of that turn."""
+    ends = {}
+
+    def readable(name):
+        sockets.events.append(f"read {name}")
+        ends[name].recv(100)
+        sockets.poller.at_end_of_turn(lambda: sockets.events.append(f"end {name}"))
+
+    for name in range(3):
+        ends[name], other = sockets.add(name, partial(readable, name))
+        other.send(b"x")
+    sockets.turn()
+    reads, calls = sockets.events[:3], sockets.events[3:]
+    assert sorted(reads) == ["read 0", "read 1", "read 2"]
+    assert calls == [read.replace("read", "end") for read in reads]
+    assert not sockets.reactor.getDelayedCalls()
+    sockets.turn()
+    assert len(sockets.events) == 6
+
+
+def test_outside_of_a_turn(sockets):
+    """What is asked for at another time is called once, by the reactor, as soon as it comes to it."""
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("first"))
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("second"))
+    assert not sockets.events
+    assert [call.getTime() for call in sockets.reactor.getDelayedCalls()] == [0]
+    sockets.reactor.advance(0)
+    assert sockets.events == ["first", "second"]
+    assert not sockets.reactor.getDelayedCalls()
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("third"))
+    sockets.reactor.advance(0)
+    assert sockets.events == ["first", "second", "third"]
+
+
+def test_a_turn_comes_before_the_delayed_call(sockets):
+    """If a turn ends first, what was asked for outside of it is called then, and not again."""
+    _, other = sockets.add("socket")
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("end"))
+    other.send(b"x")
+    sockets.turn()
+    assert sockets.events == [("socket", b"x"), "end"]
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("next end"))
+    sockets.reactor.advance(0)
+    assert sockets.events[2:] == ["next end"]
+    assert not sockets.reactor.getDelayedCalls()
+
+
+def test_the_end_of_a_turn_asks_for_another(sockets):
+    """What is asked for at the end of a turn comes after it, with no socket to be read."""
+    _, other = sockets.add("socket")
+    again = lambda: sockets.poller.at_end_of_turn(lambda: sockets.events.append("again"))  # noqa: E731
+    sockets.poller.at_end_of_turn(again)
+    other.send(b"x")
+    sockets.turn()
+    assert sockets.events == [("socket", b"x")]
+    sockets.reactor.advance(0)
+    assert sockets.events[1:] == ["again"]
+
+
+def test_removed_during_the_loop(sockets):
+    """A socket that another one's reader has removed, and closed, is not read in the same turn."""
+    ends = []
+
+    def readable():
+        sockets.events.append("read")
+        for end in ends:  # whichever is first ends both
+            sockets.poller.remove(end.fileno())
+            end.close()
+
+    for _ in range(2):
+        mine, other = sockets.add("either", readable)
+        ends.append(mine)
+        other.send(b"x")
+    sockets.turn()
+    assert sockets.events == ["read"]
+    sockets.turn()
+    assert sockets.events == ["read"]
+
+
+def test_remove(sockets):
+    """A socket that is removed is not read, and can be added again."""
+    mine, other = sockets.add("socket")
+    sockets.poller.remove(mine.fileno())
+    other.send(b"x")
+    sockets.turn()
+    assert not sockets.events
+    sockets.poller.remove(mine.fileno())
+    sockets.poller.add(mine.fileno(), lambda: sockets.events.append(mine.recv(100)))
+    sockets.turn()
+    assert sockets.events == [b"x"]
+
+
+def test_remove_of_a_closed_one(sockets):
+    """A descriptor may be closed before it is removed, and then be another socket's."""
+    mine, _ = sockets.add("old")
+    fd = mine.fileno()
+    mine.close()
+    sockets.poller.remove(fd)
+    sockets.poller.remove(fd)
+    new, other = sockets.add("new")
+    assert new.fileno() == fd
+    other.send(b"x")
+    sockets.turn()
+    assert sockets.events == [("new", b"x")]
+
+
+def test_unknown_descriptors(sockets):
+    """Nothing happens to a descriptor that is not here, also before there ever was one."""
+    for change in (sockets.poller.remove, sockets.poller.pause, sockets.poller.resume):
+        change(0)
+    sockets.add("socket")
+    for change in (sockets.poller.remove, sockets.poller.pause, sockets.poller.resume):
+        change(0)
+    sockets.turn()
+    assert not sockets.events
+
+
+def test_pause_and_resume(sockets):
+    """A paused socket is not read, the others are, and what has come meanwhile is read when it is resumed."""
+    mine, other = sockets.add("paused")
+    _, another = sockets.add("another")
+    sockets.poller.pause(mine.fileno())
+    sockets.poller.pause(mine.fileno())
+    other.send(b"x")
+    another.send(b"y")
+    sockets.reactor.turn()
+    assert sockets.events == [("another", b"y")]
+    sockets.poller.resume(mine.fileno())
+    sockets.poller.resume(mine.fileno())
+    sockets.reactor.turn()
+    assert sockets.events == [("another", b"y"), ("paused", b"x")]
+
+
+def test_end_of_the_stream(sockets):
+    """The end of a stream is something to read, too."""
+    _, other = sockets.add("socket")
+    other.close()
+    sockets.turn()
+    assert sockets.events == [("socket", b"")]
+
+
+def test_a_reader_that_raises(sockets, log):
+    """What a reader raises is logged, and neither the other reads nor the end of the turn are lost."""
+
+    def raises():
+        sockets.poller.at_end_of_turn(lambda: sockets.events.append("end"))
+        raise ZeroDivisionError("of the test")
+
+    bad, other = sockets.add("bad", raises)
+    for end in (other, sockets.add("good")[1], sockets.add("good")[1]):
+        end.send(b"x")
+    sockets.turn()
+    assert sockets.events == [("good", b"x"), ("good", b"x"), "end"]
+    assert [line for line in log if "unexpected while reading a socket" in line and "#critical" in line]
+    sockets.poller.remove(bad.fileno())
+    sockets.poller.at_end_of_turn(lambda: sockets.events.append("later"))  # it knows that no turn is going on
+    assert sockets.events[3:] == []
+    sockets.reactor.advance(0)
+    assert sockets.events[3:] == ["later"]
+
+
+def test_close(sockets):
+    """Closing it takes it from the reactor and gives its descriptor back; a second time nothing happens."""
+    assert sockets.poller.fileno() == -1
+    sockets.poller.close()
+    sockets.add("socket")
+    fd = sockets.poller.fileno()
+    assert os.fstat(fd)
+    sockets.poller.close()
+    assert sockets.poller.fileno() == -1
+    assert not sockets.reactor._readers
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    sockets.poller.close()
+
+
+def test_nothing_open_before_the_first_socket(sockets):
+    """A hub that nobody visits has no epoll set, and the reactor nothing to watch."""
+    assert sockets.poller.fileno() == -1
+    assert not sockets.reactor._readers
