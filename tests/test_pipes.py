@@ -290,14 +290,26 @@ def test_drain(pipe):
     assert pipe.events == [b"rest", "ended"]
 
 
-def test_closed_while_draining(pipe):
-    """If what was read makes the hub close the pipe, no more is read from it."""
-    reader = pipe.reader()
+def test_closed_while_draining(pipe, tmp_path):
+    """If what was read makes the hub close the pipe, no more is read from it, nor from what has its number then."""
+    reader, fd = pipe.reader(), pipe.read_fd
     grow_pipe(pipe.write_fd)
     os.write(pipe.write_fd, bytes(READ_SIZE + 5))
-    reader._received = lambda data: (pipe.events.append(len(data)), reader.connectionLost(None))
+    (tmp_path / "other").write_bytes(b"somebody else's")
+
+    def received(data):
+        assert not pipe.events
+        pipe.events.append(len(data))
+        reader.connectionLost(None)
+        other = os.open(tmp_path / "other", os.O_RDONLY)
+        if other != fd:  # the lowest number that is free, most likely that one
+            os.dup2(other, fd)
+            os.close(other)
+
+    reader._received = received
     reader.drain()
-    assert pipe.events == [READ_SIZE, "ended"]
+    os.close(fd)
+    assert pipe.events[1:] == ["ended"]
 
 
 def test_grow_pipe(pipe):

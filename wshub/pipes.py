@@ -131,7 +131,7 @@ class PipeWriter(FileDescriptor):
             return os.writev(self._fd, pieces)
         except BlockingIOError:
             return 0
-        except OSError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives any more
+        except BrokenPipeError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives now
             return sum(map(len, pieces))
 
 

@@ -73,6 +73,7 @@ class SocketPoller:
             self._reactor.removeReader(self)
             self._epoll.close()
             self._epoll = None
+            self._readers.clear()
 
     def fileno(self) -> int:
         """The epoll set's own descriptor."""
@@ -102,4 +103,7 @@ class SocketPoller:
     def _end_turn(self) -> None:
         at_end, self._at_end = self._at_end, []
         for call in at_end:
-            call()
+            try:
+                call()
+            except Exception:  # which must not keep the others from theirs, nor the reactor from this descriptor
+                self._log.failure("unexpected at the end of a turn")

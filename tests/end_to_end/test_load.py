@@ -335,7 +335,10 @@ def test_compressed_broadcast(start_hub: StartHub) -> None:
     """With compression, a broadcast to 50 clients with windows of three sizes, and to 5 with none, arrives intact."""
     hub = start_hub("--compression")
     hub.save("broadcasts.py", BROADCASTS)
-    messages: list[str | bytes] = ["", "short", "grüße " * 20_000, b"", bytes(70_000), NOISE[:100_000], "last"]
+    messages: list[str | bytes] = ["", "short", "grüße " * 20_000, b"", bytes(70_000), NOISE[:100_000]]
+    messages += [
+        NOISE[:size] * 3 for size in (400, 800, 20_000)
+    ]  # what fits into one window repeats too late for another
     messages += [f"the same thing again and again, number {number}" for number in range(50)]
 
     def options(number: int) -> dict[str, object]:
