@@ -14,6 +14,7 @@ PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
 LAYERS = {
     0: ["wshub", "wshub.errors", "wshub.wire", "wshub.service"],
     1: [
+        "wshub.accounting",
         "wshub.config",
         "wshub.deflate",
         "wshub.frames",

@@ -12,7 +12,7 @@ import wshub.link
 from wshub import wire
 from wshub.errors import HubStopping, ServiceFailed, WireError
 from wshub.frames import make_frame
-from wshub.link import SERVICE_DIED, Event, ServiceLink, State
+from wshub.link import CLOSED_MEANWHILE, SERVICE_DIED, Event, ServiceLink, State
 from wshub.service.channel import Channel
 from wshub.service.client import Client
 from wshub.wire import (
@@ -415,7 +415,7 @@ def test_what_comes_too_late_is_dropped_and_counted():
         (MULTICAST, 0, encode_multicast([1, 2], b"c")),
         (CLOSE, 1, encode_close(1000, "")),
     )
-    assert link.dropped == 3
+    assert link.counts.dropped[CLOSED_MEANWHILE] == 3
     assert gone.calls == []
     assert other.calls == [[make_frame(1, b"c")]]
 
@@ -426,7 +426,7 @@ def test_a_socket_that_goes_while_it_is_sent_to():
     link.sockets[1].wshub_send = lambda frames: link.close(1, 1006, "")
     say(link, (DATA, 1, b"a"), (DATA, 2, b"b"), (CLOSE, 1, encode_close(1000, "")))
     say(link, (DATA, 1, b"c"))
-    assert link.dropped == 1
+    assert link.counts.dropped[CLOSED_MEANWHILE] == 1
     assert other.calls == [[make_frame(1, b"b")]]
 
 
@@ -508,3 +508,14 @@ def test_link_and_channel_back_to_back():
     finally:
         for fd in (*to_service, *to_hub):
             os.close(fd)
+
+
+def test_what_happens_is_counted():
+    """Clients that come and go by close code, messages each way; one to two clients counts twice."""
+    link, _, _ = make_link(State.READY, sockets=2)
+    link.post((DATA, 1, "to the service"))
+    say(link, (MULTICAST, 0, encode_multicast([1, 2], b"c")), (DATA, 1, b"a"))
+    link.close(1, 1001, "")
+    counts = link.counts
+    assert (counts.opened, counts.messages_in, counts.messages_out) == (2, 1, 3)
+    assert counts.closed == {1001: 1}

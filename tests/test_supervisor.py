@@ -325,3 +325,13 @@ def test_same_size_and_time_in_another_file(supervised: Supervised) -> None:
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
     other.rename(supervised.file)
     supervised.run()
+
+
+def test_starts_and_deaths_are_counted(supervised: Supervised) -> None:
+    """Over all processes of a service, with how each one ended."""
+    for _ in range(2):
+        _, process = supervised.run()
+        process.exit(by_signal=signal.SIGKILL)
+    counts = supervised.supervisor.accounting.service("/echo")
+    assert counts.starts == 2
+    assert counts.deaths == {"it ended by signal SIGKILL": 2}

@@ -26,6 +26,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from wshub import frames as websocket
+from wshub.accounting import Counts
 from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
@@ -49,6 +50,7 @@ from wshub.wire import (
 
 SERVICE_DIED = (1011, b"The service died.")
 GOING_AWAY = (1001, b"The hub is stopping.")
+CLOSED_MEANWHILE = "closed meanwhile"  # why a message was dropped
 ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
 
 
@@ -130,12 +132,11 @@ class Socket(Protocol):
 class ServiceLink:
     """One service process as the hub sees it. `on_change` is told of every change of state, and whether to kill."""
 
-    def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None]) -> None:
+    def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None], counts: Counts | None = None) -> None:
         self.state = State.STARTING
+        self.counts = counts or Counts()
         self.subprotocols: tuple[str, ...] = ()
         self.sockets: dict[int, Socket] = {}
-        self.dropped = 0
-        """Messages for sockets that had closed meanwhile."""
         self.traceback = ""
         """Why it does not start, in its own words."""
         self.on_batch_begun: Callable[[], object] = lambda: None
@@ -188,6 +189,7 @@ class ServiceLink:
         """A client has connected: give it an id and tell the service."""
         self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
+        self.counts.opened += 1
         self.post((NEWSOCKET, socket_id, opening))
         if self._is_paused:
             socket.wshub_pause()
@@ -196,6 +198,7 @@ class ServiceLink:
     def close(self, socket_id: int, code: int, reason: str) -> None:
         """A client has gone: tell the service."""
         if self.sockets.pop(socket_id, None) is not None:
+            self.counts.closed[code] += 1
             self.post((CLOSE, socket_id, (code, reason)))
 
     def sync(self, socket_id: int) -> None:
@@ -204,6 +207,8 @@ class ServiceLink:
 
     def post(self, transaction: Transaction) -> None:
         """Queue a transaction for the service."""
+        if transaction[0] == DATA:
+            self.counts.messages_in += 1
         self._outbox.append(transaction)
         if len(self._outbox) == 1:
             self.on_batch_begun()
@@ -286,18 +291,21 @@ class ServiceLink:
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:
-        sockets = self.sockets
+        sockets, count = self.sockets, 0
         for socket_id, frames in outgoing.take_all():
             if socket := sockets.get(socket_id):
+                count += len(frames)
                 socket.wshub_send(frames)
             else:
                 self._send(socket_id, frames)
+        self.counts.messages_out += count
 
     def _send(self, socket_id: int, frames: list[bytes]) -> None:
         if socket := self._socket(socket_id):
+            self.counts.messages_out += len(frames)
             socket.wshub_send(frames)
         else:
-            self.dropped += len(frames)
+            self.counts.dropped[CLOSED_MEANWHILE] += len(frames)
 
     def _socket(self, socket_id: int) -> Socket | None:
         """The socket, None if it has closed meanwhile; raise `WireError` if it never was this service's."""

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from wshub.accounting import Accounting
 from wshub.config import Settings
 from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed, ServiceNotFound
 from wshub.link import Event, ServiceLink, State
@@ -36,6 +37,7 @@ class ServiceSupervisor:
 
     def __init__(self, reactor: Any, settings: Settings, poller: SocketPoller) -> None:
         self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
+        self.accounting = Accounting()
         self._reactor = reactor
         self._poller = poller
         self._settings = settings
@@ -95,12 +97,14 @@ class ServiceSupervisor:
 
     def _start(self, route: Route, module: Path) -> ServiceLink:
         name = format_route(route)
-        link = ServiceLink(partial(self._changed, route, fingerprint(module)))
+        counts = self.accounting.service(name)
+        link = ServiceLink(partial(self._changed, route, fingerprint(module)), counts)
         try:
             process = ServiceProcess.spawn(self._reactor, self._poller, name, self.tree.folder.root, module, link)
         except OSError as error:
             self._log.error("{name}: no process to be had: {error}", name=name, error=error)
             raise ServiceCrashing(1) from None
+        counts.starts += 1
         self.tree.running[route] = link
         self._processes[link] = process
         process.exited.addCallback(lambda _: self._processes.pop(link))
@@ -121,7 +125,7 @@ class ServiceSupervisor:
             process.finish(self._settings.stop_timeout)
         elif self.tree.running.pop(route, None) and not self._is_stopping:
             self._remember(self._records[route], started_from, link)
-            process.exited.addCallback(lambda _: self._log_end(f"{name}: ", link, event, process.how))
+            process.exited.addCallback(lambda _: self._end(name, link, event, process.how))
         if kill:
             process.kill(EXIT_TIME if event is Event.HUNG_UP else 0)
 
@@ -131,14 +135,15 @@ class ServiceSupervisor:
         else:
             record.policy.record_death(self._reactor.seconds())
 
-    def _log_end(self, name: str, link: ServiceLink, event: Event, how: str) -> None:
+    def _end(self, name: str, link: ServiceLink, event: Event, how: str) -> None:
         said = event.value if event not in ENDED_BY_ITSELF or how == "killed" else f"it ended {how}"
+        link.counts.deaths[said] += 1
         if link.state is State.FAILED:
-            self._log.error("{name}does not start until its file changes: {said}", name=name, said=said)
+            self._log.error("{name}: does not start until its file changes: {said}", name=name, said=said)
             for line in link.traceback.splitlines():
-                self._log.error("{name}{line}", name=name, line=escape(line))
+                self._log.error("{name}: {line}", name=name, line=escape(line))
         else:
-            self._log.error("{name}died: {said}. The next client starts it anew.", name=name, said=said)
+            self._log.error("{name}: died: {said}. The next client starts it anew.", name=name, said=said)
 
 
 def fingerprint(file: Path) -> Fingerprint:

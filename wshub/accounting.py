@@ -1,0 +1,46 @@
+"""What has happened, in numbers and in one place: whoever wants to show them reads them here.
+
+A count only ever grows, for as long as the hub runs. There is one `Counts` for each service, over all of its
+processes, and one for what never got as far as a service.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to one service."""
+
+    opened: int = 0
+    """Clients that got a 101."""
+    closed: Counter[int] = field(default_factory=Counter)
+    """Clients that have gone, by close code, as the service was told it."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Upgrade requests that got no 101, and connections that got no answer at all, by reason in a few words."""
+    messages_in: int = 0
+    """Messages from clients."""
+    messages_out: int = 0
+    """Messages to clients; one to a thousand counts a thousand times."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Messages to clients that were not sent, by reason in a few words."""
+    starts: int = 0
+    """Processes that were started."""
+    deaths: Counter[str] = field(default_factory=Counter)
+    """Processes that ended without being asked to, by how."""
+
+
+class Accounting:
+    """The counts of a hub."""
+
+    def __init__(self) -> None:
+        self.hub = Counts()
+        """What concerned no service that is there."""
+        self.services: dict[str, Counts] = {}
+        """By route, such as ``/foo/bar``; only of services that have been started."""
+
+    def service(self, route: str) -> Counts:
+        """The counts of the service at `route`, made when it is first asked for."""
+        if route not in self.services:
+            self.services[route] = Counts()
+        return self.services[route]
