@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from wshub.config import Settings
 from wshub.first_request import SWEEP, PortFactory
 from wshub.link import Event
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.testing import FakeProcess, FakeReactor
@@ -80,7 +80,7 @@ class Hub:
         self.reactor = reactor
         (folder / "echo.py").write_text("")
         self.settings = Settings(document_root=folder, **settings)  # type: ignore[arg-type]
-        poller = SocketPoller(reactor)
+        poller = Poller(reactor)
         self.supervisor = ServiceSupervisor(reactor, self.settings, poller)
         root = UrlNode(self.supervisor, None)
         self.websockets = HubFactory(reactor, self.settings, poller)
