@@ -241,10 +241,10 @@ class ServiceLink:
 
     # From the process.
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | memoryview) -> None:
         """Bytes from the process's pipe: do what they say. Raise `WireError` at what it has no right to say.
 
-        Frames for one socket go to it together, in order.
+        Frames for one socket go to it together, in order. Nothing of `data` is kept.
         """
         if (one := self._reader.feed_one(data)) and one[0] in _TO_ONE and (socket := self.sockets.get(one[1])):
             self.counts.messages_out += 1

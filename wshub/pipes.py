@@ -16,17 +16,18 @@ from twisted.python.failure import Failure
 from wshub.poller import Poller
 from wshub.wire import PIPE_SIZE, PipeBuffer
 
-READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
 HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
 LOW_MARK = 256 << 10  # bytes, and then they may go on
 
-_buffer = PipeBuffer(READ_SIZE)  # one for all pipes: nothing stays in it
+_buffer = PipeBuffer()  # one for all pipes: nothing stays in it
 
 
 class PipeReader:
     """The hub's end of the pipe from a service: calls `received` with what comes, `ended` once when it is closed."""
 
-    def __init__(self, poller: Poller, fd: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(
+        self, poller: Poller, fd: int, received: Callable[[bytes | memoryview], None], ended: Callable[[], None]
+    ) -> None:
         self._poller = poller
         self._fd = fd
         self._received = received

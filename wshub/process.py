@@ -140,7 +140,7 @@ class ServiceProcess(ProcessProtocol):
 
     # What it says and does.
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: bytes | memoryview) -> None:
         try:
             self._link.receive(data)
         except WireError as error:

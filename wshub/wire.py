@@ -80,6 +80,8 @@ MAX_MESSAGE = MAX_BATCH // 2
 PIPE_SIZE = 1 << 20
 """What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""
 
+FIRST_READ = 64 << 10  # bytes; enough for hundreds of small messages
+
 LARGE = 4096  # bytes; what is larger is better not copied
 MAX_PIECES = 1024  # that writev takes: IOV_MAX
 
@@ -94,16 +96,29 @@ class PipeBuffer:
     """Reads a pipe in large pieces, into one buffer for as long as it lives.
 
     `os.read` would make a new buffer of that size for each call: the C library gets such a one from the system and
-    gives it back, page by page, which takes ten times as long as reading a small batch.
+    gives it back, page by page, which takes ten times as long as reading a small batch. The buffer is as large as
+    what comes needs, up to what a pipe holds.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
+        self._resize(FIRST_READ)
+
+    def read(self, fd: int) -> bytes | memoryview:
+        """What is in the pipe now; empty at the end of the stream. Raise `OSError`.
+
+        What is large is a view of the buffer, and good until the next read.
+        """
+        size = readv(fd, self._views)
+        if size < LARGE:
+            return bytes(self._view[:size])
+        data = self._view[:size]
+        if size == len(self._view) < PIPE_SIZE:
+            self._resize(2 * size)
+        return data
+
+    def _resize(self, size: int) -> None:
         self._view = memoryview(bytearray(size))
         self._views = (self._view,)
-
-    def read(self, fd: int) -> bytes:
-        """What is in the pipe now, at most the buffer's size; empty at the end of the stream. Raise `OSError`."""
-        return bytes(self._view[: readv(fd, self._views)])
 
 
 class BatchReader:
@@ -113,7 +128,7 @@ class BatchReader:
         self._pieces: list[bytes] = []  # of a batch that has begun; never enough of it to be a whole one
         self._missing = 0  # bytes that its end is away, once its size is known
 
-    def feed_one(self, data: bytes) -> tuple[int, int, bytes] | None:
+    def feed_one(self, data: bytes | memoryview) -> tuple[int, int, bytes | memoryview] | None:
         """The transaction in `data`, if it is one small batch of one and nothing else: what a single message comes in.
 
         None if it is anything else, and then nothing has been fed.
@@ -129,10 +144,13 @@ class BatchReader:
                 return kind, socket_id, data[_ONE.size :]
         return None
 
-    def feed(self, data: bytes) -> Iterator[memoryview]:
-        """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be."""
+    def feed(self, data: bytes | memoryview) -> Iterator[memoryview]:
+        """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be.
+
+        A body is a view of `data` where it can be, so it is good for as long as `data` is.
+        """
         if self._pieces:
-            self._pieces.append(data)
+            self._pieces.append(bytes(data))
             if len(data) < self._missing:
                 self._missing -= len(data)
                 return
@@ -153,7 +171,7 @@ class BatchReader:
         else:
             self._missing = 0  # not even its size is here: look again at whatever comes
         if start < available:
-            self._pieces.append(data[start:])
+            self._pieces.append(bytes(view[start:]))
 
 
 # Bodies: columns first, payloads after.

@@ -22,8 +22,6 @@ from wshub.wire import (
     encode_multicast,
 )
 
-READ_SIZE = 256 << 10  # bytes; more than that is seldom there
-
 LONGEST_WAIT = 1e6  # seconds; poll takes twice as much at most
 
 FLUSH_COUNT = 256  # transactions; beyond this a batch gets no cheaper, and the hub might as well begin with it
@@ -43,7 +41,7 @@ class Channel:
         self.read_fd = read_fd
         self.on_first_post: Callable[[], object] | None = None
         self._write_fd = write_fd
-        self._buffer = PipeBuffer(READ_SIZE)
+        self._buffer = PipeBuffer()
         self._reader = BatchReader()
         self._outbox: list[tuple[int, int, bytes]] = []
         self._writing = allocate_lock()

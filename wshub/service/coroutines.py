@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 from wshub.service.base import LOST, HookedService
-from wshub.service.channel import READ_SIZE
 from wshub.service.client import Client
 from wshub.wire import CLOSE, NEWSOCKET, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
 
@@ -158,7 +157,7 @@ class _Source:
         os.set_blocking(fd, False)
         self._fd = fd
         self._accept = accept
-        self._buffer = PipeBuffer(READ_SIZE)
+        self._buffer = PipeBuffer()
         self._reader = BatchReader()
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
