@@ -26,6 +26,7 @@ from wshub.wire import (
     READY,
     BatchReader,
     decode_batch,
+    encode_address,
     encode_close,
     encode_multicast,
     encode_ready,
@@ -41,6 +42,8 @@ def encode_columns(transactions):
 
 class FakeSocket:
     """A client's connection that remembers what it was told."""
+
+    wshub_direct = None
 
     def __init__(self):
         self.calls = []
@@ -498,7 +501,7 @@ def test_link_and_channel_back_to_back():
         link.message(BINARY, 2, b"\0")
         for _, socket_id, data in in_service():
             clients[socket_id - 1].send(data)
-        channel.multicast([1, 2], "all")
+        channel.multicast(encode_address([1, 2]), "all")
         clients[1].close(4000, "enough")
         in_hub()
         assert alice.calls == [[make_frame(1, "héllo".encode()), make_frame(1, b"all")]]
@@ -519,3 +522,76 @@ def test_what_happens_is_counted():
     counts = link.counts
     assert (counts.opened, counts.messages_in, counts.messages_out) == (2, 1, 3)
     assert counts.closed == {1001: 1}
+
+
+# To many, past the sockets' own ways.
+
+
+class DirectSocket(FakeSocket):
+    """A connection that can be sent to directly, and takes as many bytes as it is told to."""
+
+    def __init__(self, takes=1 << 20):
+        super().__init__()
+        self.takes = takes
+        self.wshub_direct = self.send
+
+    def send(self, data):
+        if isinstance(self.takes, OSError):
+            raise self.takes
+        self.calls.append(data[: self.takes])
+        return len(data[: self.takes])
+
+    def wshub_send_rest(self, data, sent):
+        self.calls.append(("rest", data[sent:]))
+        self.wshub_direct = None
+        self.link.forget_group()
+
+
+def make_group(*takes):
+    """A link that is ready and its sockets, which can be sent to directly."""
+    link, _, _ = make_link(State.READY)
+    sockets = [DirectSocket(each) for each in takes]
+    for socket in sockets:
+        socket.link = link
+        link.open(socket, OPENING)
+    return link, sockets
+
+
+def test_to_many_directly():
+    """Several messages to the same many are one call for each socket; who cannot be sent to directly gets them too."""
+    link, (first, second) = make_group(1 << 20, 1 << 20)
+    third = FakeSocket()
+    link.open(third, OPENING)
+    everybody = encode_address([1, 2, 3])
+    say(link, (MULTICAST, 0, everybody + b"a"), (MULTICAST_BINARY, 0, everybody + b"b"))
+    frames = [make_frame(1, b"a"), make_frame(2, b"b")]
+    assert first.calls == second.calls == [b"".join(frames)]
+    assert third.calls == [frames]
+    assert link.counts.messages_out == 6
+
+
+def test_to_many_when_one_is_full_and_one_is_broken():
+    """What a socket does not take goes its own way, and so does what follows; the others notice nothing."""
+    link, (full, broken, fine) = make_group(2, BrokenPipeError(), 1 << 20)
+    frame = make_frame(1, b"abc")
+    for _ in range(2):
+        say(link, (MULTICAST, 0, encode_multicast([1, 2, 3], b"abc")))
+    assert full.calls == [frame[:2], ("rest", frame[2:]), [frame]]
+    assert broken.calls == [("rest", frame), [frame]]
+    assert fine.calls == [frame, frame]
+
+
+def test_to_the_same_many_after_one_has_gone():
+    """A socket that has closed gets nothing more, though the service still names it; its number is counted."""
+    link, (gone, here) = make_group(1 << 20, 1 << 20)
+    message = (MULTICAST, 0, encode_multicast([1, 2], b"x"))
+    say(link, message)
+    link.close(1, 1000, "")
+    say(link, message)
+    late = DirectSocket()
+    link.open(late, OPENING)
+    say(link, message)
+    assert len(gone.calls) == 1
+    assert len(here.calls) == 3
+    assert late.calls == []
+    assert link.counts.dropped == {CLOSED_MEANWHILE: 2}

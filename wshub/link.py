@@ -112,6 +112,12 @@ _TABLE: dict[tuple[State, Event], tuple[State, bool]] = {
 class Socket(Protocol):
     """What a link wants of a client's connection."""
 
+    wshub_direct: Callable[[bytes], int] | None
+    """What sends bytes at once and says how many, as long as nothing stands in the way of that; raises `OSError`."""
+
+    def wshub_send_rest(self, data: bytes, sent: int) -> None:
+        """Send what `wshub_direct` has left of `data`, of which it has sent so many bytes."""
+
     def wshub_send(self, frames: list[bytes]) -> None:
         """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
 
@@ -149,6 +155,9 @@ class ServiceLink:
         self._is_paused = False
         self._outbox: list[tuple[int, int, bytes | bytearray]] = []
         self._reader = BatchReader()
+        self._group_address = b""  # of the sockets that `_direct` and `_indirect` are, if not empty
+        self._direct: list[Callable[[bytes], int]] = []
+        self._indirect: list[int] = []
 
     # Its life.
 
@@ -192,6 +201,7 @@ class ServiceLink:
         self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
         self.counts.opened += 1
+        self.forget_group()
         self.post(NEWSOCKET, socket_id, encode_opening(*opening))
         if self._is_paused:
             socket.wshub_pause()
@@ -200,6 +210,7 @@ class ServiceLink:
     def close(self, socket_id: int, code: int, reason: str) -> None:
         """A client has gone: tell the service."""
         if self.sockets.pop(socket_id, None) is not None:
+            self.forget_group()
             self.counts.closed[code] += 1
             self.post(CLOSE, socket_id, encode_gone(code, reason))
 
@@ -302,14 +313,54 @@ class ServiceLink:
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:
+        if outgoing.is_all_for_many:
+            self._send_to_many(outgoing)
+            return
+        outgoing.spread()
         sockets, count = self.sockets, 0
-        for socket_id, frames in outgoing.take_all():
+        for socket_id, frames in outgoing.by_socket.items():
             if socket := sockets.get(socket_id):
                 count += len(frames)
                 socket.wshub_send(frames)
             else:
                 self._send(socket_id, frames)
         self.counts.messages_out += count
+
+    def _send_to_many(self, outgoing: Outgoing) -> None:
+        """What goes to many goes to the same many again and again: whom it goes to, and how, is looked up once."""
+        frames = outgoing.to_many
+        if self._group_address != outgoing.address:
+            self._find_group(outgoing)
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        size, unsent = len(data), []
+        direct, indirect = self._direct, self._indirect
+        for send in direct:
+            try:
+                sent = send(data)
+            except OSError:
+                sent = 0  # full, or broken, which the transport will find out
+            if sent != size:
+                unsent.append((send, sent))
+        self.counts.messages_out += len(direct) * len(frames)
+        for socket_id in indirect:
+            self._send(socket_id, frames)
+        for send, sent in unsent:
+            next(each for each in self.sockets.values() if each.wshub_direct is send).wshub_send_rest(data, sent)
+
+    def _find_group(self, outgoing: Outgoing) -> None:
+        direct, indirect = [], []
+        for socket_id in dict.fromkeys(outgoing.many):  # who is named twice gets it once
+            socket = self.sockets.get(socket_id)
+            if socket and socket.wshub_direct:
+                direct.append(socket.wshub_direct)
+            else:
+                indirect.append(socket_id)
+        self._group_address, self._direct, self._indirect = outgoing.address, direct, indirect
+
+    def forget_group(self) -> None:
+        """A socket has come or gone, or its `wshub_direct` has changed."""
+        if self._group_address:
+            self._group_address, self._direct, self._indirect = b"", [], []
 
     def _send(self, socket_id: int, frames: list[bytes]) -> None:
         if socket := self._socket(socket_id):

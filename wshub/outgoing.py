@@ -4,9 +4,6 @@ Whatever one read brings for a socket is sent with one call. Most of what is sen
 and again: as long as nothing else comes between, such frames are kept once for all of them.
 """
 
-from collections.abc import Iterable
-from itertools import repeat
-
 from wshub.frames import make_frame
 from wshub.wire import decode_multicast
 
@@ -18,24 +15,25 @@ class Outgoing:
         self.by_socket: dict[int, list[bytes]] = {}
         self.to_many: list[bytes] = []
         """Frames that come after those in `by_socket`, all for the same sockets."""
-        self._many: tuple[int, ...] = ()
-        self._address = b""  # what `_many` was decoded from
+        self.address = b""
+        """For whom those are, as it came; `many` is what it says."""
+        self.many: tuple[int, ...] = ()
 
     def add_to_many(self, opcode: int, payload: bytes) -> None:
         """Add a message for many, framed once. Raise `WireError` if that is not what `payload` is."""
-        size = len(self._address)
-        if self.to_many and payload[:size] == self._address:  # it begins with its count: so it ends there, too
+        size = len(self.address)
+        if self.to_many and payload[:size] == self.address:  # it begins with its count: so it ends there, too
             self.to_many.append(make_frame(opcode, payload[size:]))
             return
         self.spread()
-        self._many, message = decode_multicast(payload)
-        self._address = payload[: len(payload) - len(message)]
+        self.many, message = decode_multicast(payload)
+        self.address = payload[: len(payload) - len(message)]
         self.to_many.append(make_frame(opcode, message))
 
     def spread(self) -> None:
         """Put what is for many where everything else is: something else comes after it."""
         if self.to_many:
-            for socket_id in dict.fromkeys(self._many):  # who is named twice gets it once
+            for socket_id in dict.fromkeys(self.many):  # who is named twice gets it once
                 self.by_socket.setdefault(socket_id, []).extend(self.to_many)
             self.to_many = []
 
@@ -44,9 +42,7 @@ class Outgoing:
         self.spread()
         return self.by_socket.pop(socket_id, [])
 
-    def take_all(self) -> Iterable[tuple[int, list[bytes]]]:
-        """Take everything out: socket ids, each once, and what is for them."""
-        if self.to_many and not self.by_socket:
-            return zip(dict.fromkeys(self._many), repeat(self.to_many), strict=False)
-        self.spread()
-        return self.by_socket.items()
+    @property
+    def is_all_for_many(self) -> bool:
+        """Whether there is nothing but frames for one set of many."""
+        return bool(self.to_many) and not self.by_socket

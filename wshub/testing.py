@@ -20,6 +20,7 @@
 import os
 import select
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -240,6 +241,10 @@ class FakeSocket:
         self.closed: tuple[int, bytes] | None = None
         """Code and reason, once it was closed."""
         self.is_paused = False
+        self.wshub_direct: Callable[[bytes], int] | None = None
+
+    def wshub_send_rest(self, data: bytes, sent: int) -> None:
+        """See `wshub.link.Socket`."""
 
     def wshub_send(self, frames: list[bytes]) -> None:
         """See `wshub.link.Socket`."""

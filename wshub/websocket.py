@@ -216,7 +216,7 @@ class HubProtocol(WebSocketServerProtocol):
         if self.wshub_fd >= 0:
             self.factory.wshub_poller.remove(self.wshub_fd)
             self.wshub_fd = -1
-            self.wshub_direct = None
+            self._wshub_set_direct(None)
 
     def wshub_pause(self) -> None:
         """Called by the link: the service has more than enough to read."""
@@ -246,8 +246,17 @@ class HubProtocol(WebSocketServerProtocol):
         except OSError:
             sent = 0  # full, or broken, which the transport will find out
         if sent != len(data):
-            self.wshub_direct = None
-            self.transport.write(data[sent:])
+            self.wshub_send_rest(data, sent)
+
+    def wshub_send_rest(self, data: bytes, sent: int) -> None:
+        """Called by the link, and here, when the socket has not taken all of `data`."""
+        self._wshub_set_direct(None)
+        self.transport.write(data[sent:])
+
+    def _wshub_set_direct(self, direct: Callable[[bytes], int] | None) -> None:
+        if self.wshub_direct is not direct:
+            self.wshub_direct = direct
+            self.wshub_link.forget_group()
 
     def _wshub_send_somehow(self, frames: list[bytes]) -> None:
         if self.state == self.STATE_OPEN or self._wshub_is_failing():
@@ -265,7 +274,7 @@ class HubProtocol(WebSocketServerProtocol):
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Send a close frame, ours or Autobahn's; nothing comes after it."""
         super().sendCloseFrame(code, reasonUtf8, isReply)
-        self.wshub_direct = None
+        self._wshub_set_direct(None)
 
     def wshub_drop(self) -> None:
         """Called by the hub when a client does not answer in time."""
@@ -274,17 +283,17 @@ class HubProtocol(WebSocketServerProtocol):
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send bytes, ours or Autobahn's: at once if nothing waits before them."""
         transport = self.transport
-        self.wshub_direct = None
         if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
             try:
                 sent = transport.socket.send(data)
             except OSError:
                 sent = 0
             if sent == len(data):
-                if self.state == self.STATE_OPEN and self._perMessageCompress is None:
-                    self.wshub_direct = transport.socket.send
+                if self.wshub_direct is None and self.state == self.STATE_OPEN and self._perMessageCompress is None:
+                    self._wshub_set_direct(transport.socket.send)
                 return
             data = data[sent:]
+        self._wshub_set_direct(None)
         transport.write(data)
 
 

@@ -40,7 +40,7 @@ of one version: the hub starts the service's interpreter with its own package.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from os import readv
@@ -332,10 +332,21 @@ def is_sendable_close_code(code: int) -> bool:
     return 3000 <= code <= 4999 or code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)
 
 
-def encode_multicast(socket_ids: list[int], message: bytes) -> bytes:
-    """The payload of a MULTICAST: `message` for each of `socket_ids`."""
+def encode_address(socket_ids: Collection[int]) -> bytes:
+    """What the payload of a MULTICAST begins with: for whom it is."""
     count = len(socket_ids)
-    return pack(f"<I{count}Q", count, *socket_ids) + message
+    return pack(f"<I{count}Q", count, *socket_ids)
+
+
+def address_count(address: bytes) -> int:
+    """How many an address has."""
+    count: int = _U32.unpack_from(address)[0]
+    return count
+
+
+def encode_multicast(socket_ids: Collection[int], message: bytes) -> bytes:
+    """The payload of a MULTICAST: `message` for each of `socket_ids`."""
+    return encode_address(socket_ids) + message
 
 
 def decode_multicast(payload: bytes) -> tuple[tuple[int, ...], bytes]:

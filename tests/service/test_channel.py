@@ -26,6 +26,7 @@ from wshub.wire import (
     WireError,
     decode_columns,
     decode_multicast,
+    encode_address,
 )
 
 from .conftest import DEADLINE, HubSide, Inbox, encode_transactions, in_thread, opening, start_thread
@@ -255,7 +256,7 @@ def test_send_text_and_bytes(pipes):
 def test_multicast_is_one_transaction(pipes, data, kind):
     """A message for many crosses once, with all their ids."""
     ids = list(range(1, 1001))
-    pipes.channel.multicast(ids, data)
+    pipes.channel.multicast(encode_address(ids), data)
     pipes.channel.flush()
     (((sent_kind, socket_id, payload),),) = pipes.written()
     assert (sent_kind, socket_id) == (kind, 0)
@@ -265,7 +266,7 @@ def test_multicast_is_one_transaction(pipes, data, kind):
 def test_multicast_of_what_cannot_be_sent(pipes):
     """Nothing is posted if the message is wrong."""
     with pytest.raises(TypeError, match="int"):
-        pipes.channel.multicast([1, 2], 3)
+        pipes.channel.multicast(encode_address([1, 2]), 3)
     pipes.channel.flush()
     assert pipes.written() == []
 
@@ -276,7 +277,7 @@ def test_largest_message_crosses(pipes):
     message = bytes(MAX_MESSAGE)
     for number in range(FLUSH_COUNT - 1):
         pipes.channel.post(DATA, number + 1, bytes(FLUSH_SIZE))
-    pipes.channel.multicast(list(range(1, 1001)), message)
+    pipes.channel.multicast(encode_address(range(1, 1001)), message)
     pipes.channel.send(1, message)
     pipes.channel.flush()
     got = pipes.get_many(FLUSH_COUNT + 1)

@@ -847,3 +847,29 @@ def test_exit_in_a_hook_ends_the_service(run_service):
     error = hub.stop()
     assert isinstance(error, SystemExit)
     assert error.code == 3
+
+
+def test_broadcast_follows_who_is_there(run_service):
+    """Each broadcast goes to those who are open at that moment, however often the same ones were meant before."""
+
+    class Service(wshub.Service):
+        def on_message(self, client, data):
+            if data == "close me":
+                client.close()
+            self.broadcast(data)
+
+    hub = run_service(Service())
+    first, second = hub.connect(), hub.connect()
+
+    def addressed(text):
+        hub.message(first, text)
+        while (transaction := hub.get())[0] != MULTICAST:
+            pass
+        return decode_multicast(transaction[2])[0]
+
+    assert addressed("a") == addressed("b") == (first, second)
+    third = hub.connect()
+    assert addressed("c") == (first, second, third)
+    hub.gone(second)
+    assert addressed("d") == (first, third)
+    assert addressed("close me") == (third,)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from wshub.service.channel import Channel, Message
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, Transaction
+from wshub.wire import CLOSE, NEWSOCKET, Transaction, address_count, encode_address
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
@@ -39,11 +39,19 @@ class HookedService:
 
         Return the number of clients. Raise as `Client.send` does.
         """
+        channel = self._channel
         excluded = {client if isinstance(client, int) else client.id for client in exclude}
-        socket_ids = [id_ for id_, client in self.clients.items() if client.is_open and id_ not in excluded]
-        if socket_ids:
-            self._channel.multicast(socket_ids, data)
-        return len(socket_ids)
+        if excluded or channel.everybody is None:
+            socket_ids = [id_ for id_, client in self.clients.items() if client.is_open and id_ not in excluded]
+            address = encode_address(socket_ids)
+            if not excluded:
+                channel.everybody = address
+        else:
+            address = channel.everybody
+        count = address_count(address)
+        if count:
+            channel.multicast(address, data)
+        return count
 
     def _begin(self, channel: Channel) -> None:
         """Everything before READY; what it raises is why the service does not start."""
@@ -56,6 +64,8 @@ class HookedService:
     def _client_of(self, transaction: Transaction) -> Client:
         """The client that a transaction is about, kept in `clients` from its NEWSOCKET to its CLOSE."""
         kind, socket_id, payload = transaction
+        if kind in (NEWSOCKET, CLOSE):
+            self._channel.everybody = None
         if kind == NEWSOCKET:
             client = self.clients[socket_id] = Client(socket_id, payload, self._channel)
         elif kind == CLOSE:
@@ -69,6 +79,7 @@ class HookedService:
         """The clients that are still here when the hub, which closes them first if it can, has closed the pipe."""
         left = list(self.clients.values())
         self.clients.clear()
+        self._channel.everybody = None
         for client in left:
             client.is_open = False
         return left

@@ -19,7 +19,6 @@ from wshub.wire import (
     decode_batch,
     decode_for_service,
     encode_columns,
-    encode_multicast,
 )
 
 LONGEST_WAIT = 1e6  # seconds; poll takes twice as much at most
@@ -40,6 +39,8 @@ class Channel:
     def __init__(self, read_fd: int = FROM_HUB, write_fd: int = TO_HUB) -> None:
         self.read_fd = read_fd
         self.on_first_post: Callable[[], object] | None = None
+        self.everybody: bytes | None = None
+        """The address of all open clients, kept until one of them comes, goes or is closed."""
         self._write_fd = write_fd
         self._buffer = PipeBuffer()
         self._reader = BatchReader()
@@ -101,10 +102,10 @@ class Channel:
         else:
             self.post(BINARY, socket_id, encode_message(data))
 
-    def multicast(self, socket_ids: list[int], data: Message) -> None:
-        """Queue one message to many clients: it crosses the pipe once."""
+    def multicast(self, address: bytes, data: Message) -> None:
+        """Queue one message to many clients: it crosses the pipe once. `address` is `wire.encode_address`'s."""
         kind = MULTICAST if isinstance(data, str) else MULTICAST_BINARY
-        self.post(kind, 0, encode_multicast(socket_ids, encode_message(data)))
+        self.post(kind, 0, address + encode_message(data))
 
     def flush(self) -> None:
         """Write everything that is queued; waits while the pipe is full, which ends because the hub always reads."""

@@ -52,6 +52,7 @@ class Client:
         self.is_closing = True
         if self.is_open:
             self._channel.post(CLOSE, self.id, payload)
+            self._channel.everybody = None
             self.is_open = False
 
     @property
