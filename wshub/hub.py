@@ -14,6 +14,7 @@ from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
 from wshub.poller import SocketPoller
+from wshub.ports import PatientPort
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
@@ -57,6 +58,8 @@ class Hub(Service):
         for port in self.ports:
             if hasattr(port, "socket"):
                 port.socket.listen(BACKLOG)
+            if hasattr(port, "doRead"):
+                PatientPort(self._reactor, port)
 
     def startService(self) -> None:
         """Tell where services can be reached."""
