@@ -286,7 +286,7 @@ def test_subprotocol_choice(supported, offered, chosen):
 # What is no upgrade.
 
 
-@pytest.mark.parametrize("request_line", ["GET / HTTP/1.1", "HEAD /x HTTP/1.0"])
+@pytest.mark.parametrize("request_line", ["GET / HTTP/1.1\r\nHost: a", "HEAD /x HTTP/1.0"])
 def test_plain_requests(request_line):
     """GET and HEAD without a body are for pages."""
     assert check_plain(parse_head(f"{request_line}\r\nContent-Length: 0\r\n\r\n".encode())) is None
@@ -301,6 +301,9 @@ def test_plain_requests(request_line):
         (b"GET / HTTP/1.1\r\nContent-Length: 1", 400),
         (b"GET / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5", 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked", 400),
+        (b"GET / HTTP/1.1", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a", 400),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b", 400),
     ],
 )
 def test_refused_plain_requests(request_head, status):

@@ -12,6 +12,8 @@ class FakePort:
 
     def __init__(self):
         self.accepted = 0
+        self.waiting = 1
+        self.sessionno = 0
         self.numberAccepts = 100
         self.is_reading = True
         self.connected = True
@@ -19,7 +21,11 @@ class FakePort:
 
     def doRead(self):
         """Accept."""
-        self.accepted += 1
+        count = min(self.waiting, self.numberAccepts)
+        self.waiting -= count
+        self.accepted += count
+        self.sessionno += count
+        self.numberAccepts = max(1, count + 20 * (count == self.numberAccepts))
 
     def stopReading(self):
         """Called while there is nothing to accept with."""
@@ -45,7 +51,7 @@ def port(clock):
 
 
 def test_a_port_accepts(port):
-    """While there are descriptors, it is as if nothing were between, but for the number at a time."""
+    """While there are descriptors, it is as if nothing were between."""
     port.doRead()
     assert (port.accepted, port.is_reading) == (1, True)
 
@@ -67,8 +73,17 @@ def test_without_descriptors_it_pauses(port, clock, monkeypatch, log):
 
 def test_it_accepts_few_in_one_turn(port):
     """Twisted accepts a hundred and more; those too many would take the descriptors that are kept."""
+    port.waiting = 100
     port.doRead()
-    assert port.numberAccepts == MOST
+    assert port.accepted == MOST
+
+
+def test_descriptors_that_run_out_meanwhile(port, monkeypatch):
+    """Before each connection it is asked anew whether there is a descriptor."""
+    port.waiting = 100
+    monkeypatch.setattr(descriptors, "are_exhausted", lambda: port.accepted >= 3)
+    port.doRead()
+    assert (port.accepted, port.is_reading) == (3, False)
 
 
 @pytest.mark.parametrize("change", [{"connected": False}, {"disconnecting": True}])

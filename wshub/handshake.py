@@ -132,11 +132,16 @@ def choose_subprotocol(supported: tuple[str, ...], offered: list[str]) -> str | 
 
 
 def check_plain(head: Head) -> None:
-    """Raise `HandshakeError` unless a request that is no upgrade is one for a page: GET or HEAD, without a body."""
+    """Raise `HandshakeError` unless a request that is no upgrade is one for a page: GET or HEAD, without a body.
+
+    One Host is required but for HTTP/1.0 (RFC 9112, section 3.2), and two are none.
+    """
     if head.method not in ("GET", "HEAD"):
         raise HandshakeError("There are only pages and WebSockets here.", 405, (("Allow", "GET, HEAD"),))
     if head.headers.get("content-length", "0") != "0" or "transfer-encoding" in head.headers:
         raise HandshakeError(f"A {head.method} request has no body.")
+    if "host" in head.repeated or ("host" not in head.headers and head.version == "HTTP/1.1"):
+        raise HandshakeError("The request must have one Host header.")
 
 
 def format_error(error: HttpError) -> bytes:

@@ -1,8 +1,8 @@
 """What accepts connections: pauses while there are no descriptors, instead of being told so without end.
 
 A port that cannot accept is reported as readable in every turn of the reactor: Twisted's would take all of a
-processor, or close whoever waits and write a line for each. So before it accepts, the port is asked whether it can; if
-not, it is not watched for a while, and whoever connects waits in the kernel's queue.
+processor, or close whoever waits and write a line for each. So before each connection it is made sure that there is a
+descriptor for it; if not, the port is not watched for a while, and whoever connects waits in the kernel's queue.
 """
 
 from typing import Any
@@ -28,11 +28,15 @@ class PatientPort:
         port.doRead = self._do_read
 
     def _do_read(self) -> None:
-        if descriptors.are_exhausted():
-            self._pause()
-            return
-        self._port.numberAccepts = min(self._port.numberAccepts, MOST)  # Twisted lets it grow
-        self._accept()
+        port = self._port
+        for _ in range(MOST):
+            if descriptors.are_exhausted():
+                self._pause()
+                return
+            before, port.numberAccepts = port.sessionno, 1
+            self._accept()
+            if port.sessionno == before:
+                return  # nobody waits any more
 
     def _pause(self) -> None:
         self._port.stopReading()
