@@ -41,6 +41,7 @@ from wshub.websocket import HubFactory
 
 SWEEP = 0.25  # seconds; a late request may be this much later still
 MAX_LOGGED = 200  # bytes of a path in the log
+DEALT_WITH = Source("", 0)  # in the place of a client's address once nobody here needs it any more
 
 
 class FirstRequest(Protocol):
@@ -68,6 +69,8 @@ class FirstRequest(Protocol):
             self.factory.admission.enter(self.entry, is_short_for_connections(get_descriptor(transport)))
         except HttpError as error:
             self._refuse(error)
+            if scheme:
+                transport.abortConnection()  # an answer would have to wait for TLS, and be in the way until then
 
     def dataReceived(self, data: bytes) -> None:
         if self._successor:
@@ -141,6 +144,7 @@ class FirstRequest(Protocol):
     def _hand_over(self, successor: Any) -> None:
         self.factory.forget(self)
         self._successor, data, self._data, self._head = successor, bytes(self._data), bytearray(), None
+        self.entry.source = DEALT_WITH
         self.dataReceived = successor.dataReceived  # type: ignore[method-assign]
         successor.makeConnection(self.transport)
         if data:
@@ -229,6 +233,7 @@ class PortFactory(ServerFactory):
         for connection, deadline in list(self._deadlines.items()):
             if deadline > now:
                 break
+            self.forget(connection)
             connection.close_late()
         self._sweeper = self._reactor.callLater(SWEEP, self._sweep) if self._deadlines else None
 

@@ -566,7 +566,7 @@ def test_no_descriptor_for_a_service(start_hub: StartHub) -> None:
 
 @pytest.fixture
 def tls_hub(start_hub: StartHub, tmp_path: Path) -> HubProcess:
-    """A hub at an ``ssl:`` port."""
+    """A hub at an ``ssl:`` port, for four connections."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -583,7 +583,8 @@ def tls_hub(start_hub: StartHub, tmp_path: Path) -> HubProcess:
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
     (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    hub = start_hub(port="ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem")
+    options = configure(tmp_path, "max_connections = 4\n")
+    hub = start_hub(*options, port="ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem")
     hub.host, hub.port = "127.0.0.1", int(hub.wait_for_log(r"listening: https://127\.0\.0\.1:(\d+)/")[1])
     return hub
 
@@ -644,3 +645,16 @@ def test_refused_tls_client_that_stays(tls_hub: HubProcess) -> None:
         raw = socket.socket(fileno=client.detach())
     with raw:
         assert seconds_until_closed(raw, began) < 5.5
+
+
+def test_more_tls_connections_than_there_may_be(tls_hub: HubProcess) -> None:
+    """Fault: connections too many, none of which begins TLS. Seen: closed at once; those that are there live on."""
+    with ExitStack() as stack:
+        client = stack.enter_context(connect_by_tls(tls_hub))
+        client.sendall(make_upgrade("/echo"))
+        assert read_response(client).status == 101
+        hold(tls_hub, stack, 3)
+        for each in hold(tls_hub, stack, 10):
+            assert seconds_until_closed(each, time.monotonic()) < 1
+        client.sendall(b"\x89\x80\0\0\0\0")
+        assert client.recv(100) == b"\x8a\0"
