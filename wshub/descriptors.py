@@ -22,10 +22,15 @@ def limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
 
+def line_for_connections() -> int:
+    """The first descriptor that a connection may not have."""
+    most = limit()
+    return most - min(FOR_SERVICES, most // 4)
+
+
 def is_short_for_connections(fd: int) -> bool:
     """Whether a connection with this descriptor is one too many."""
-    most = limit()
-    return fd >= most - min(FOR_SERVICES, most // 4)
+    return fd >= line_for_connections()
 
 
 def is_short_for_services(fd: int) -> bool:

@@ -9,6 +9,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wshub import descriptors
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
@@ -68,6 +69,14 @@ class Hub(Service):
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
             self._log.info("listening: {address}", address=address)
+        room, wanted = descriptors.line_for_connections(), self._settings.max_connections
+        if room < wanted:
+            self._log.info(
+                "room for less than {room} connections: ulimit -n is {limit}, and max_connections {wanted}",
+                room=room,
+                limit=descriptors.limit(),
+                wanted=wanted,
+            )
 
     @inlineCallbacks
     def stopService(self) -> Any:

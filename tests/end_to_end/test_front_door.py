@@ -309,7 +309,7 @@ def test_page_from_elsewhere_with_patterns(start_hub: StartHub, tmp_path: Path) 
     for origin in ("https://a.example.org", "https://a.b.example.org", "http://localhost:3000"):
         assert hub.upgrade("/echo", origin=origin).status == 101, origin
     for origin in (
-        *("https://example.org", "http://a.example.org", "https://aexample.org", "https://a.example.org:8443"),
+        *("https://example.org", "http://a.example.org", "https://evilexample.org", "https://a.example.org:8443"),
         *("https://a.example.org.evil.example", "http://localhost.evil.example:3000", "null", None),
     ):
         assert hub.upgrade("/echo", origin=origin).status == 403, origin
