@@ -249,8 +249,9 @@ def test_wrong_way_to_ask(hub: HubProcess) -> None:
             assert "location" not in response.headers
 
 
-def test_control_characters_stay_out_of_the_log(hub: HubProcess) -> None:
+def test_control_characters_stay_out_of_the_log(start_hub: StartHub) -> None:
     """Fault: CR, LF and ESC in a path, a header, a close reason. Seen: at most one line of the log, escaped."""
+    hub = start_hub()
     hub.upgrade("/forged-1%0d%0aforged%1b[31m")
     hub.upgrade("/forged-2\x1b[31m\x0dforged")
     hub.upgrade("/forged-3", "X: a\x1b[31m\x0dforged\r\n", origin="http://forged\x1b[31m")
@@ -285,8 +286,9 @@ def test_mutated_handshakes(hub: HubProcess) -> None:
 # Origins and proxies.
 
 
-def test_page_from_elsewhere(hub: HubProcess) -> None:
+def test_page_from_elsewhere(start_hub: StartHub) -> None:
     """Fault: a page of another site opens a WebSocket in its visitor's name. Seen: 403; the hub's own page may."""
+    hub = start_hub()
     own = f"http://{hub.host}:{hub.port}"
     for origin in (
         "https://evil.example",
@@ -315,8 +317,9 @@ def test_page_from_elsewhere_with_patterns(start_hub: StartHub, tmp_path: Path) 
         assert hub.upgrade("/echo", origin=origin).status == 403, origin
 
 
-def test_stranger_who_says_he_is_somebody_else(hub: HubProcess) -> None:
+def test_stranger_who_says_he_is_somebody_else(start_hub: StartHub) -> None:
     """Fault: X-Forwarded-For and the like from an address that is no proxy of ours. Seen: nobody believes it."""
+    hub = start_hub()
     hub.save("whoami.py", WHOAMI)
     lies = "X-Forwarded-For: 203.0.113.5\r\nForwarded: for=203.0.113.5\r\nX-Forwarded-Host: evil.example\r\n"
     assert ask_who(hub, make_upgrade("/whoami", lies)).startswith("127.0.0.1 ")
