@@ -1,16 +1,18 @@
 # make run    sets up .venv and serves the examples at http://localhost:12345/
 # make test   sets up .venv and runs the tests
 # make check  types and style
+# make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
 PORT ?= 12345
+SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: run test check conformance conformance-quick bench bench-quick bench-tiny clean
+.PHONY: run test check fuzz conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -22,6 +24,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py

@@ -15,6 +15,7 @@ from wshub import wire
 from wshub.config import Settings
 from wshub.frames import BINARY, TEXT, make_frame
 from wshub.handshake import parse_head, parse_upgrade
+from wshub.proxies import Source
 from wshub.websocket import HubFactory, accept_deflate
 
 LIMIT = 70_000
@@ -96,7 +97,7 @@ def ours(deflate):
     factory._batched_timer = Timers()
     factory.protocol = type("Recorded", (Recorder, factory.protocol), {})
     request = parse_upgrade(parse_head(HEAD % (b"permessage-deflate" if deflate else b"")))
-    server = factory.make(request, EchoLink())
+    server = factory.make(request, EchoLink(), Source("192.0.2.1", 5000))
     connect(server)
     return opened(server)
 

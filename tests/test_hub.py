@@ -10,6 +10,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from wshub import descriptors
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.hub import Hub, describe_address
@@ -82,6 +83,19 @@ def test_listen(listening: ListeningReactor, tmp_path: Path, log: list[str]) -> 
         "unix:/x",
         "http://[::1]:81/",
     ]
+
+
+@pytest.mark.parametrize(("limit", "says"), [(1024, True), (1 << 20, False)])
+def test_it_says_when_there_are_few_descriptors(
+    listening: ListeningReactor, tmp_path: Path, log: list[str], monkeypatch: pytest.MonkeyPatch, limit: int, says: bool
+) -> None:
+    """If the system allows fewer connections than the settings, that is known from the start."""
+    monkeypatch.setattr(descriptors, "limit", lambda: limit)
+    hub = make_hub(listening, tmp_path)
+    hub.listen()
+    hub.startService()
+    lines = [line for line in log if "room for less than 960 connections: ulimit -n is 1024" in line]
+    assert len(lines) == says
 
 
 def test_taken_port(listening: ListeningReactor, tmp_path: Path) -> None:

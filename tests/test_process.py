@@ -66,6 +66,18 @@ def test_nothing_stays_open(reactor: FakeReactor, tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_the_last_descriptors_are_not_for_services(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose pipes would be among them is not started, and gives them back."""
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr("wshub.process.is_short_for_services", lambda fd: fd >= len(before) - 1)
+    with pytest.raises(OSError, match="Too many open files"):
+        Started(reactor, tmp_path)
+    assert os.listdir("/proc/self/fd") == before
+    assert reactor.processes == []
+
+
 def test_transactions_to_and_fro(reactor: FakeReactor, started: Started) -> None:
     """A turn's transactions go to the process as one batch, and what it answers goes to the socket."""
     started.child.get_ready()

@@ -52,6 +52,7 @@ def test_options(folder: Path) -> None:
     settings = parse(
         *["--port", "80", "-p", "unix:/run/x", "-o", "::1", "-d", "mine", "--html", "pages", "--compression"],
         *["--max-message-size", "4MiB", "--origin", "https://a", "--origin", "*"],
+        *["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"],
     )
     assert settings.endpoints == ["tcp:80:interface=\\:\\:1", "unix:/run/x"]
     assert settings.document_root == folder / "mine"
@@ -59,6 +60,7 @@ def test_options(folder: Path) -> None:
     assert settings.compression is True
     assert settings.max_message_size == 4 << 20
     assert settings.origins == ("https://a", "*")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
     assert parse("--host=127.0.0.1", "--document-root=mine").document_root == folder / "mine"
 
 
@@ -91,6 +93,8 @@ MISTAKES = {
     "size": ["--max-message-size", "big"],
     "size 0": ["--max-message-size", "0"],
     "size too large": ["--max-message-size", "4GiB"],
+    "origin": ["--origin", "example.org"],
+    "proxy": ["--trusted-proxy", "proxy.example.org"],
     "missing config": ["-c", "missing.toml"],
     "folder as config": ["-c", "services"],
     "bad config": ["-c", "bad.toml"],

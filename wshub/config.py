@@ -7,13 +7,19 @@ starts, and each mistake is one sentence.
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NewType, get_type_hints
 
 from wshub.errors import ConfigError
+from wshub.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
+from wshub.origins import OriginPolicy
+from wshub.proxies import HEADERS, X_FORWARDED, Networks
 from wshub.wire import MAX_MESSAGE
 
 DEFAULT_PORT = "12345"
 DEFAULT_FOLDER = Path("services")
+
+Count = NewType("Count", int)
+"""A setting that is a number of something, and no size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,29 @@ class Settings:
     max_message_size: int = 1 << 20
     """The largest message a client may send."""
     origins: tuple[str, ...] = ()
-    """Origins besides the hub's own whose pages may connect; ``*`` for any."""
+    """Origins besides the hub's own whose pages may connect, see `wshub.origins`; ``*`` for any."""
+    require_origin: bool = False
+    """Whether a client that sends no Origin, which no browser leaves out, is refused."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose word is taken on who a client is, see `wshub.proxies`."""
+    proxy_headers: str = X_FORWARDED
+    """Which headers have it: ``x-forwarded`` or ``forwarded``."""
+    proxy_protocol: bool = False
+    """Whether a connection from a trusted proxy begins with the PROXY protocol."""
+    max_connections: Count = Count(20_000)
+    """Connections in all, with or without a request."""
+    max_connections_per_address: Count = Count(256)
+    """Connections from one IPv4 address, or from the /64 of one IPv6 address."""
+    unlimited_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    """Networks of which no address is counted by itself."""
+    max_clients_per_service: Count = Count(20_000)
+    """WebSockets of one service."""
+    max_header_size: int = MAX_HEAD
+    """The largest head of a request, request line included."""
+    max_request_line: int = MAX_REQUEST_LINE
+    """The longest request line."""
+    max_headers: Count = Count(MAX_HEADERS)
+    """The most headers of a request."""
     handshake_timeout: float = 5.0
     """From the connection to the end of its first request."""
     close_timeout: float = 10.0
@@ -51,12 +79,42 @@ class Settings:
                 raise ConfigError(f"port {number} is not a port: choose one from 1 to 65535")
         if not 0 < self.max_message_size <= MAX_MESSAGE:
             raise ConfigError(f"max_message_size must be 1 to {MAX_MESSAGE} bytes, not {self.max_message_size}")
+        for name in ("max_connections", "max_connections_per_address", "max_clients_per_service", "max_headers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 256 <= self.max_header_size <= 1 << 20:
+            raise ConfigError(f"max_header_size must be 256 bytes to 1MiB, not {self.max_header_size}")
+        if not 64 <= self.max_request_line <= self.max_header_size:
+            raise ConfigError(
+                f"max_request_line must be 64 bytes to max_header_size, {self.max_header_size}, "
+                f"not {self.max_request_line}"
+            )
+        self._check_who_may_connect()
         for name in ("handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
         check_folder("document_root", self.document_root)
         if self.html is not None:
             check_folder("html", self.html)
+
+    def _check_who_may_connect(self) -> None:
+        for name, parse in (
+            ("origins", OriginPolicy),
+            ("trusted_proxies", Networks),
+            ("unlimited_addresses", Networks),
+        ):
+            try:
+                parse(getattr(self, name))
+            except ValueError as error:
+                raise ConfigError(f"{name} {error}") from None
+        if self.proxy_headers not in HEADERS:
+            raise ConfigError(f'proxy_headers must be "x-forwarded" or "forwarded", not "{self.proxy_headers}"')
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigError("proxy_protocol needs trusted_proxies: name the networks whose proxies speak it")
+        if self.proxy_protocol and any(port.startswith("ssl:") for port in self.port):
+            raise ConfigError(
+                "proxy_protocol does not go with an ssl: port: let the proxy do TLS, or pass it on plainly"
+            )
 
     @property
     def endpoints(self) -> list[str]:
@@ -121,6 +179,10 @@ def convert(wanted: Any, value: Any) -> Any:
     if wanted is bool:
         if not isinstance(value, bool):
             raise ValueError("must be true or false")
+        return value
+    if wanted is Count:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("must be a whole number")
         return value
     if wanted is int:
         return parse_size(value)

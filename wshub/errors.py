@@ -5,17 +5,22 @@
     WshubError
     ├── LocalError
     │   ├── ConfigError             a setting is wrong                       exit code 1
+    │   ├── HubFull                 there are too many connections           503, Retry-After
     │   └── ServiceUnavailable      no process can serve the request         HTTP status
     │       ├── ServiceNotFound     there is no such file                    404
     │       ├── ServiceFailed       it does not start                        500
     │       ├── ServiceCrashing     it died too often of late                503, Retry-After
+    │       ├── ServiceFull         it has as many clients as it may         503, Retry-After
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
         ├── HandshakeError          a client's request cannot be served      HTTP status
+        ├── AddressFull             too many connections from one address    429, Retry-After
         └── WireError               a service process broke the wire format  process killed, its clients get 1011
 
 A status is said once, here; close codes of live connections are said once, in :mod:`wshub.link`.
 """
+
+RETRY_LATER = ("Retry-After", "5")  # seconds, where nobody knows when there will be room
 
 
 class WshubError(Exception):
@@ -41,12 +46,25 @@ class HttpError(WshubError):
     """
 
     status = 500
+    counted_as = ""
+    """The reason in a few words, as `wshub.accounting` has it, where the status does not say it all."""
 
     def __init__(self, text: str, status: int | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(text)
         self.headers = headers
         if status is not None:
             self.status = status
+
+
+class HubFull(LocalError, HttpError):
+    """There are as many connections as there may be, or as the system has descriptors for."""
+
+    status = 503
+    counted_as = "too many connections"
+
+    def __init__(self, counted_as: str = "") -> None:
+        super().__init__("There are too many connections. Try again later.", headers=(RETRY_LATER,))
+        self.counted_as = counted_as or self.counted_as
 
 
 class ServiceUnavailable(LocalError, HttpError):
@@ -83,6 +101,16 @@ class ServiceCrashing(ServiceUnavailable):
         self.retry_after = retry_after
 
 
+class ServiceFull(ServiceUnavailable):
+    """The service has as many clients as it may have."""
+
+    status = 503
+    counted_as = "too many clients of the service"
+
+    def __init__(self) -> None:
+        super().__init__("The service has too many clients. Try again later.", headers=(RETRY_LATER,))
+
+
 class HubStopping(ServiceUnavailable):
     """The hub is stopping and starts nothing any more."""
 
@@ -96,6 +124,16 @@ class HandshakeError(RemoteError, HttpError):
     """A client's request breaks HTTP or RFC 6455, or is not allowed."""
 
     status = 400
+
+
+class AddressFull(RemoteError, HttpError):
+    """There are as many connections from one address as there may be."""
+
+    status = 429
+    counted_as = "too many connections from one address"
+
+    def __init__(self) -> None:
+        super().__init__("There are too many connections from your address. Close some first.", headers=(RETRY_LATER,))
 
 
 class WireError(RemoteError):

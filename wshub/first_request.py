@@ -4,6 +4,7 @@
 
     first request          what becomes of the connection
     -------------------------------------------------------------------------------------------------
+    none: one too many     an error response, closed
     late                   closed
     not HTTP, too long     an error response, closed
     no upgrade             twisted.web's: the same bytes go to a channel of the site, once and for all
@@ -14,29 +15,33 @@ Only one parser ever reads a connection after this one has: two that split heade
 smuggled. And whoever sends no request, or sends it a byte at a time, costs no more than this small object.
 """
 
+from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from wshub.accounting import Counts
+from wshub.admission import Admission, Entry
 from wshub.config import Settings
-from wshub.errors import HttpError, ServiceUnavailable
-from wshub.handshake import (
-    UpgradeRequest,
-    check_origin,
-    check_plain,
-    format_error,
-    parse_head,
-    parse_upgrade,
-    read_head,
-)
+from wshub.descriptors import is_short_for_connections
+from wshub.errors import HttpError, ServiceCrashing, ServiceFailed, ServiceUnavailable
+from wshub.handshake import Head, UpgradeRequest, check_plain, format_error, parse_head, parse_upgrade, read_head
 from wshub.link import ServiceLink
+from wshub.process import escape
+from wshub.proxies import Source
+from wshub.proxy_protocol import read_proxy_header
 from wshub.resource import UrlNode, find_node
+from wshub.routing import format_route
+from wshub.throttle import LineThrottle
 from wshub.websocket import HubFactory
 
-SWEEP = 0.5  # seconds; a late request may be this much later still
+SWEEP = 0.25  # seconds; a late request may be this much later still
+MAX_LOGGED = 200  # bytes of a path in the log
+DEALT_WITH = Source("", 0)  # in the place of a client's address once nobody here needs it any more
 
 
 class FirstRequest(Protocol):
@@ -44,25 +49,43 @@ class FirstRequest(Protocol):
 
     factory: "PortFactory"
     transport: Any
+    entry: Entry
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._searched = 0  # bytes of it in which there is no end of the head
+        self._head: Head | None = None  # once it is known, and until it is dealt with
         self._link: ServiceLink | None = None  # once it waits for a service
         self._successor: Any = None  # once it is somebody else's
+        self._is_refused = False
 
     def connectionMade(self) -> None:
+        transport = self.transport
+        peer = transport.getPeer()
+        scheme = "https" if ISSLTransport.providedBy(transport) else None
+        self.entry = Entry(Source(getattr(peer, "host", ""), getattr(peer, "port", 0), scheme))
         self.factory.expect(self)
+        try:
+            self.factory.admission.enter(self.entry, is_short_for_connections(get_descriptor(transport)))
+        except HttpError as error:
+            self._refuse(error)
+            if scheme:
+                transport.abortConnection()  # an answer would have to wait for TLS, and be in the way until then
 
     def dataReceived(self, data: bytes) -> None:
         if self._successor:
             self._successor.dataReceived(data)
             return
+        if self._is_refused:
+            return  # the answer is on its way, and nothing after it
         self._data += data
         if self._link:
             return  # the client could not wait with its first message, so that waits
+        settings = self.factory.settings
         try:
-            if end := read_head(self._data, self._searched):
+            if self.entry.needs_proxy_header and not self._read_proxy_header():
+                return
+            if end := read_head(self._data, self._searched, settings.max_header_size, settings.max_request_line):
                 self._decide(end)
             self._searched = len(self._data)
         except HttpError as error:
@@ -70,19 +93,35 @@ class FirstRequest(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.forget(self)
+        self.factory.admission.leave(self.entry)
         self._link = None
         if self._successor:
             self._successor.connectionLost(reason)
 
+    def _read_proxy_header(self) -> bool:
+        end, address = read_proxy_header(self._data)
+        if end:
+            del self._data[:end]
+            self.factory.admission.hear_proxy(self.entry, address)
+        return end > 0
+
     def _decide(self, end: int) -> None:
-        head = parse_head(bytes(self._data[:end]))
+        admission = self.factory.admission
+        head = parse_head(bytes(self._data[:end]), self.factory.settings.max_headers)
+        self._head = head
+        admission.hear_head(self.entry, head)
         if not head.wants_upgrade:
             check_plain(head)
             self._hand_over(self.factory.site.buildProtocol(self.transport.getPeer()))
             return
         request = parse_upgrade(head)
-        check_origin(request.headers, self.factory.settings.origins)
-        link = find_node(self.factory.root, request.path).link()
+        admission.check_origin(self.entry, request.headers)
+        node = find_node(self.factory.root, request.path)
+        try:
+            link = node.link()
+        except (ServiceFailed, ServiceCrashing) as error:
+            self._refuse(error, self.factory.accounting.service(format_route(node.route)))
+            return
         self.factory.forget(self)
         self._link, self._data = link, self._data[end:]
         self.transport.pauseProducing()
@@ -93,23 +132,39 @@ class FirstRequest(Protocol):
         if link is None:
             return  # the client has gone meanwhile
         self.transport.resumeProducing()
-        if why_not:
-            self._refuse(why_not)
+        try:
+            if why_not:
+                raise why_not
+            self.factory.admission.check_service(link)
+        except HttpError as error:
+            self._refuse(error, link.counts)
         else:
-            self._hand_over(self.factory.websockets.make(request, link))
+            self._hand_over(self.factory.websockets.make(request, link, self.entry.source))
 
     def _hand_over(self, successor: Any) -> None:
         self.factory.forget(self)
-        self._successor, data, self._data = successor, bytes(self._data), bytearray()
+        self._successor, data, self._data, self._head = successor, bytes(self._data), bytearray(), None
+        self.entry.source = DEALT_WITH
         self.dataReceived = successor.dataReceived  # type: ignore[method-assign]
         successor.makeConnection(self.transport)
         if data:
             successor.dataReceived(data)
 
-    def _refuse(self, error: HttpError) -> None:
-        self.factory.forget(self)
+    def _refuse(self, error: HttpError, counts: Counts | None = None) -> None:
+        """Answer with an error. `counts` are those of the service that was asked for, if there is one."""
+        self._is_refused = True
+        self._data.clear()
+        self.factory.expect(self)  # to be gone, this time: a TLS connection ends only when both sides say so
+        self.factory.note(self.entry.source, self._head, describe_reason(error), f"{error.status}, {error}", counts)
         self.transport.write(format_error(error))
         self.transport.loseConnection()
+
+    def close_late(self) -> None:
+        """Called when its time is over."""
+        if not self._is_refused:
+            seconds = self.factory.settings.handshake_timeout
+            self.factory.note(self.entry.source, None, "late", f"no whole request within {seconds:g} seconds")
+        self.transport.abortConnection()
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -121,26 +176,49 @@ class PortFactory(ServerFactory):
 
     def __init__(self, reactor: Any, settings: Settings, root: UrlNode, site: Any, websockets: HubFactory) -> None:
         self.settings = settings
+        self.admission = Admission(settings)
+        self.accounting = root.accounting
         self.root = root
         self.site = site
         self.websockets = websockets
         self._reactor = reactor
         self._deadlines: dict[FirstRequest, float] = {}  # the next one first, as all have the same time
         self._sweeper: Any = None
+        self._throttle = LineThrottle()
+        self._log = Logger(namespace="wshub")
 
     def acceptableProtocols(self) -> list[bytes]:
         """Called by Twisted's TLS: what to agree to when a client offers protocols (ALPN), as browsers do."""
         return [b"http/1.1"]
 
     def expect(self, connection: FirstRequest) -> None:
-        """A connection has been made: its first request is due."""
+        """Something is due from now on: the first request of a new connection, or the end of one that was refused."""
+        self._deadlines.pop(connection, None)
         self._deadlines[connection] = self._reactor.seconds() + self.settings.handshake_timeout
         if self._sweeper is None:
             self._sweeper = self._reactor.callLater(SWEEP, self._sweep)
 
     def forget(self, connection: FirstRequest) -> None:
-        """Its first request has come, or will not."""
+        """It has come, or will not."""
         self._deadlines.pop(connection, None)
+
+    def note(self, source: Source, head: Head | None, reason: str, said: str, counts: Counts | None = None) -> None:
+        """Count a connection that is refused, and log a line about it unless there are too many of its kind.
+
+        The line has the path, as far as it is known, but not the query, which may hold what nobody else should see.
+        """
+        (counts or self.accounting.hub).refused[reason] += 1
+        left_out = self._throttle.admit(reason, self._reactor.seconds())
+        if left_out is None:
+            return
+        path = escape(head.target.partition(b"?")[0][:MAX_LOGGED].decode("latin-1")) if head else ""
+        self._log.info(
+            "refused {client}: {said}{path}{more}",
+            client=f"{source.host}, port {source.port}" if source.host else "a Unix socket's client",
+            said=said,
+            path=f" It asked for {path}" if path else "",
+            more=f" ({left_out} more of the kind were not logged)" if left_out else "",
+        )
 
     def close(self) -> None:
         """Close every connection whose first request has not come."""
@@ -155,5 +233,17 @@ class PortFactory(ServerFactory):
         for connection, deadline in list(self._deadlines.items()):
             if deadline > now:
                 break
-            connection.transport.abortConnection()
+            self.forget(connection)
+            connection.close_late()
         self._sweeper = self._reactor.callLater(SWEEP, self._sweep) if self._deadlines else None
+
+
+def describe_reason(error: HttpError) -> str:
+    """Why a connection was refused, as `wshub.accounting` counts it."""
+    return error.counted_as or HTTPStatus(error.status).phrase.lower()
+
+
+def get_descriptor(transport: Any) -> int:
+    """The number of a connection's descriptor; -1 if it has none."""
+    fileno = getattr(transport, "fileno", None)
+    return fileno() if fileno else -1

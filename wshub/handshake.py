@@ -10,7 +10,6 @@ end is refused (bare CR and LF, and what `str.splitlines` splits at), and only o
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from wshub.errors import HandshakeError, HttpError
 
@@ -54,30 +53,33 @@ class UpgradeRequest:
     extensions: str
 
 
-def read_head(data: bytes | bytearray, searched: int = 0) -> int:
+def read_head(
+    data: bytes | bytearray, searched: int = 0, max_head: int = MAX_HEAD, max_line: int = MAX_REQUEST_LINE
+) -> int:
     """The length of the head that `data` begins with, its blank line included; 0 if the end has not come yet.
 
-    `searched` is how much of `data` the last call has seen. Raise `HandshakeError` as soon as it is too long to go on.
+    `searched` is how much of `data` the last call has seen. Raise `HandshakeError` as soon as the head has more than
+    `max_head` bytes, or its request line more than `max_line`.
     """
-    end = data.find(b"\r\n\r\n", max(0, searched - 3), MAX_HEAD)
-    if searched <= MAX_REQUEST_LINE + 2 <= len(data) and data.find(b"\r\n", 0, MAX_REQUEST_LINE + 2) < 0:
-        raise HandshakeError(f"The request line has more than {MAX_REQUEST_LINE} bytes.", 414)
+    end = data.find(b"\r\n\r\n", max(0, searched - 3), max_head)
+    if searched <= max_line + 2 <= len(data) and data.find(b"\r\n", 0, max_line + 2) < 0:
+        raise HandshakeError(f"The request line has more than {max_line} bytes.", 414)
     if end >= 0:
         return end + 4
-    if len(data) >= MAX_HEAD:
-        raise HandshakeError(f"The request's headers have more than {MAX_HEAD} bytes.", 431)
+    if len(data) >= max_head:
+        raise HandshakeError(f"The request's headers have more than {max_head} bytes.", 431)
     return 0
 
 
-def parse_head(data: bytes) -> Head:
+def parse_head(data: bytes, max_headers: int = MAX_HEADERS) -> Head:
     """Parse a whole head, as :func:`read_head` found it."""
     first, *lines = data[:-4].split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(first)
     if not match:
         raise HandshakeError("The request line is not HTTP/1.1.")
     method, target, version = match.groups()
-    if len(lines) > MAX_HEADERS:
-        raise HandshakeError(f"The request has more than {MAX_HEADERS} headers.", 431)
+    if len(lines) > max_headers:
+        raise HandshakeError(f"The request has more than {max_headers} headers.", 431)
     headers: dict[str, str] = {}
     repeated = set()
     for line in lines:
@@ -129,29 +131,17 @@ def choose_subprotocol(supported: tuple[str, ...], offered: list[str]) -> str | 
     return next((name for name in supported if name in offered), None)
 
 
-def check_origin(headers: dict[str, str], allowed: tuple[str, ...]) -> None:
-    """Raise `HandshakeError` unless a page of this origin may connect (RFC 6455, section 10.2).
-
-    Allowed are: no Origin at all, which no browser leaves out; the very host that the request was sent to; and what
-    `allowed` has: origins such as ``https://example.org``, or ``*`` for any.
-    """
-    origin = headers.get("origin")
-    if origin is None or "*" in allowed or origin in allowed:
-        return
-    try:
-        host = urlsplit(origin).netloc
-    except ValueError:
-        host = ""
-    if host.lower() != headers["host"].lower() or not host:
-        raise HandshakeError("Pages of this origin may not connect here.", 403)
-
-
 def check_plain(head: Head) -> None:
-    """Raise `HandshakeError` unless a request that is no upgrade is one for a page: GET or HEAD, without a body."""
+    """Raise `HandshakeError` unless a request that is no upgrade is one for a page: GET or HEAD, without a body.
+
+    One Host is required but for HTTP/1.0 (RFC 9112, section 3.2), and two are none.
+    """
     if head.method not in ("GET", "HEAD"):
         raise HandshakeError("There are only pages and WebSockets here.", 405, (("Allow", "GET, HEAD"),))
     if head.headers.get("content-length", "0") != "0" or "transfer-encoding" in head.headers:
         raise HandshakeError(f"A {head.method} request has no body.")
+    if "host" in head.repeated or ("host" not in head.headers and head.version == "HTTP/1.1"):
+        raise HandshakeError("The request must have one Host header.")
 
 
 def format_error(error: HttpError) -> bytes:

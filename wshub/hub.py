@@ -9,11 +9,13 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wshub import descriptors
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
 from wshub.poller import Poller
+from wshub.ports import PatientPort
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
@@ -57,6 +59,8 @@ class Hub(Service):
         for port in self.ports:
             if hasattr(port, "socket"):
                 port.socket.listen(BACKLOG)
+            if hasattr(port, "doRead"):
+                PatientPort(self._reactor, port)
 
     def startService(self) -> None:
         """Tell where services can be reached."""
@@ -65,6 +69,14 @@ class Hub(Service):
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
             self._log.info("listening: {address}", address=address)
+        room, wanted = descriptors.line_for_connections(), self._settings.max_connections
+        if room < wanted:
+            self._log.info(
+                "room for less than {room} connections: ulimit -n is {limit}, and max_connections {wanted}",
+                room=room,
+                limit=descriptors.limit(),
+                wanted=wanted,
+            )
 
     @inlineCallbacks
     def stopService(self) -> Any:

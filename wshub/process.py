@@ -7,6 +7,7 @@ A process is told to finish by closing its input. If it has not by then, TERM co
 later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wshub.descriptors import is_short_for_services
 from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
 from wshub.pipes import PipeReader, PipeWriter, grow_pipe
@@ -63,6 +65,8 @@ class ServiceProcess(ProcessProtocol):
             for _ in range(2):
                 ends += os.pipe2(os.O_CLOEXEC)
             ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            if is_short_for_services(max(ends)):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             child_reads, we_write, we_read, child_writes, nothing = ends
             for fd in (we_write, we_read):
                 os.set_blocking(fd, False)

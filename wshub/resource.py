@@ -19,6 +19,7 @@ from twisted.web.server import Request, Site
 from twisted.web.static import File
 
 import wshub
+from wshub.accounting import Accounting
 from wshub.errors import HttpError, ServiceNotFound
 from wshub.link import ServiceLink
 from wshub.routing import MAX_DEPTH, Route, format_route, parse_route, split_path
@@ -43,6 +44,11 @@ class UrlNode(Resource):
         if len(self._segments) > MAX_DEPTH:
             return self  # nothing can be so deep
         return UrlNode(self._supervisor, self._html, (*self._segments, path))
+
+    @property
+    def accounting(self) -> Accounting:
+        """The counts of the hub whose URLs these are."""
+        return self._supervisor.accounting
 
     # What an upgrade request wants.
 

@@ -58,8 +58,12 @@ class Options(UsageOptions):
             raise UsageError(f"--max-message-size {error}") from None
 
     def opt_origin(self, origin: str) -> None:
-        """Origin besides the hub's own whose pages may connect, * for any; may be repeated."""
+        """Origin besides the hub's own whose pages may connect, https://*.example.org or * too; may be repeated."""
         self._given["origins"] = (*self._given.get("origins", ()), origin)
+
+    def opt_trusted_proxy(self, network: str) -> None:
+        """Address or network of a proxy whose X-Forwarded headers are believed; may be repeated."""
+        self._given["trusted_proxies"] = (*self._given.get("trusted_proxies", ()), network)
 
     def opt_config(self, file: str) -> None:
         """TOML file with these settings and more. The command line overrides it."""

@@ -30,6 +30,7 @@ from wshub.frames import BINARY, TEXT, FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
 from wshub.poller import Poller
+from wshub.proxies import Source
 
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
@@ -61,6 +62,7 @@ class HubProtocol(WebSocketServerProtocol):
     maxMessagePayloadSize: int
     wshub_link: ServiceLink
     wshub_request: UpgradeRequest | None
+    wshub_source: Source | None
     wshub_id = 0
     """The socket id, once it is open."""
     wshub_fd = -1
@@ -115,12 +117,12 @@ class HubProtocol(WebSocketServerProtocol):
 
     def onOpen(self) -> None:
         """The answer is on its way: tell the service."""
-        peer, request = self.transport.getPeer(), self.wshub_request
+        source, request = self.wshub_source, self.wshub_request
+        assert source is not None
         assert request is not None
-        self.wshub_request = None  # the service has it now
-        host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)  # a Unix socket has neither
+        self.wshub_source = self.wshub_request = None  # the service has it now
         path, headers = request.path.decode("ascii"), "\n".join(map(": ".join, request.headers.items()))
-        opening = (host, port, path, request.query, headers, self.websocket_protocol_in_use)
+        opening = (source.host, source.port, path, request.query, headers, self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
             self.wshub_receive = self.transport.socket.recv
@@ -315,12 +317,13 @@ class HubFactory(WebSocketServerFactory):
         self._deflater = Deflater()
         self._empty: list[Deferred[None]] = []
 
-    def make(self, request: UpgradeRequest, link: ServiceLink) -> HubProtocol:
+    def make(self, request: UpgradeRequest, link: ServiceLink, source: Source) -> HubProtocol:
         """The protocol that answers `request` with a 101 as soon as it gets its transport."""
         protocol: HubProtocol = self.protocol()
         protocol.factory = self
         protocol.wshub_request = request
         protocol.wshub_link = link
+        protocol.wshub_source = source
         return protocol
 
     def compress(self, frames: list[bytes], window_bits: int) -> list[bytes]:

@@ -1,0 +1,51 @@
+"""Descriptors: how many are left, and for whom the last ones are kept."""
+
+import os
+import resource
+
+import pytest
+
+from wshub import descriptors
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """Sets what the system's limit is said to be."""
+
+    def set_limit(number):
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (number, number))
+
+    return set_limit
+
+
+@pytest.mark.parametrize(
+    ("number", "for_connections", "for_services"),
+    [(1024, 960, 1008), (256, 192, 240), (64, 48, 56), (resource.RLIM_INFINITY, 1 << 29, 1 << 29)],
+)
+def test_the_last_ones_are_kept(limit, number, for_connections, for_services):
+    """Connections get all but 64 or a quarter, services all but 16 or an eighth."""
+    limit(number)
+    assert not descriptors.is_short_for_connections(for_connections - 1)
+    assert not descriptors.is_short_for_services(for_services - 1)
+    if number > 0:
+        assert descriptors.is_short_for_connections(for_connections)
+        assert descriptors.is_short_for_services(for_services)
+
+
+def test_a_connection_without_a_descriptor():
+    """What is no real connection is never one too many."""
+    assert not descriptors.is_short_for_connections(-1)
+
+
+def test_exhausted():
+    """There are none left when the last have gone, and some again when there are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert not descriptors.are_exhausted()
+    probe = os.open(os.devnull, os.O_RDONLY)
+    os.close(probe)
+    try:
+        for number, expected in ((probe, True), (probe + 2, True), (probe + 3, False)):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+            assert descriptors.are_exhausted() is expected, number - probe
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
