@@ -46,6 +46,8 @@ class EchoLink:
     """A service that echoes within the same call."""
 
     subprotocols = ()
+    name = "/echo"
+    is_paused = False
 
     def open(self, socket, opening):
         self.socket = socket
@@ -60,6 +62,9 @@ class EchoLink:
         self.socket.wshub_synced()
 
     def close(self, socket_id, code, reason):
+        pass
+
+    def forget_group(self):
         pass
 
 

@@ -541,8 +541,8 @@ class DirectSocket(FakeSocket):
         self.calls.append(data[: self.takes])
         return len(data[: self.takes])
 
-    def wshub_send_rest(self, data, sent):
-        self.calls.append(("rest", data[sent:]))
+    def wshub_send_rest(self, frames, sent):
+        self.calls.append(("rest", b"".join(frames)[sent:]))
         self.wshub_direct = None
         self.link.forget_group()
 

@@ -16,13 +16,13 @@ This module is imported by every service process, so it imports nothing itself: 
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["AsyncService", "Client", "Service", "Subscribable", "__version__"]
+__all__ = ["AsyncService", "Client", "Sent", "Service", "Subscribable", "__version__"]
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
-    from wshub.service.client import Client
+    from wshub.service.client import Client, Sent
     from wshub.service.coroutines import AsyncService
     from wshub.service.handlers import Service
     from wshub.service.subscribable import Subscribable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncService": "wshub.service.coroutines",
     "Client": "wshub.service.client",
+    "Sent": "wshub.service.client",
     "Service": "wshub.service.handlers",
     "Subscribable": "wshub.service.subscribable",
 }

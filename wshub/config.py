@@ -38,6 +38,20 @@ class Settings:
     """Whether permessage-deflate is agreed to when a client offers it."""
     max_message_size: int = 1 << 20
     """The largest message a client may send."""
+    max_frame_size: int = 0
+    """The largest frame of one; 0 for no other limit than that."""
+    max_fragments: Count = Count(65_536)
+    """The most frames that one message may come in."""
+    max_message_rate: Count = Count(0)
+    """Messages a second from one client; 0 for any number."""
+    max_ping_rate: Count = Count(100)
+    """Pings a second from one client."""
+    max_backlog: int = 1 << 20
+    """What may wait in the hub for one client that does not read, before its service's `slow_clients` applies."""
+    ping_interval: float = 20.0
+    """After so much silence a client is pinged; 0 for never."""
+    ping_timeout: float = 20.0
+    """What it is given to say anything after that, before it is dropped."""
     origins: tuple[str, ...] = ()
     """Origins besides the hub's own whose pages may connect, see `wshub.origins`; ``*`` for any."""
     require_origin: bool = False
@@ -79,7 +93,10 @@ class Settings:
                 raise ConfigError(f"port {number} is not a port: choose one from 1 to 65535")
         if not 0 < self.max_message_size <= MAX_MESSAGE:
             raise ConfigError(f"max_message_size must be 1 to {MAX_MESSAGE} bytes, not {self.max_message_size}")
-        for name in ("max_connections", "max_connections_per_address", "max_clients_per_service", "max_headers"):
+        for name in (
+            *("max_connections", "max_connections_per_address", "max_clients_per_service", "max_headers"),
+            *("max_fragments", "max_ping_rate", "max_backlog"),
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 256 <= self.max_header_size <= 1 << 20:
@@ -89,8 +106,13 @@ class Settings:
                 f"max_request_line must be 64 bytes to max_header_size, {self.max_header_size}, "
                 f"not {self.max_request_line}"
             )
+        for name in ("max_frame_size", "max_message_rate"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not 0 <= self.ping_interval <= 3600:
+            raise ConfigError(f"ping_interval must be 0 to 3600 seconds, not {self.ping_interval}")
         self._check_who_may_connect()
-        for name in ("handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
+        for name in ("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
         check_folder("document_root", self.document_root)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from wshub import backlog
 from wshub import frames as websocket
 from wshub.accounting import Counts
 from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
@@ -39,6 +40,7 @@ from wshub.wire import (
     MULTICAST_BINARY,
     NEWSOCKET,
     READY,
+    SLOW,
     SYNC,
     BatchReader,
     decode_close,
@@ -115,8 +117,8 @@ class Socket(Protocol):
     wshub_direct: Callable[[bytes], int] | None
     """What sends bytes at once and says how many, as long as nothing stands in the way of that; raises `OSError`."""
 
-    def wshub_send_rest(self, data: bytes, sent: int) -> None:
-        """Send what `wshub_direct` has left of `data`, of which it has sent so many bytes."""
+    def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
+        """Send what `wshub_direct` has left of `frames`, of which it has sent so many bytes."""
 
     def wshub_send(self, frames: list[bytes]) -> None:
         """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
@@ -142,17 +144,24 @@ class ServiceLink:
 
     def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None], counts: Counts | None = None) -> None:
         self.state = State.STARTING
+        self.name = ""
+        """The route, as the log has it."""
         self.counts = counts or Counts()
         self.subprotocols: tuple[str, ...] = ()
+        self.slow_clients = backlog.CLOSE
+        """What happens to a client that does not read as fast as it is sent to: see `wshub.backlog`."""
         self.sockets: dict[int, Socket] = {}
         self.traceback = ""
         """Why it does not start, in its own words."""
         self.on_batch_begun: Callable[[], object] = lambda: None
         """Called when there is something to send where there was nothing."""
+        self.on_hold: Callable[[bool], object] = lambda is_held: None
+        """Called when nothing is to be read from the process, because of its slow clients, and when it is again."""
+        self._held_by: set[int] = set()
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
         self._last_id = 0
-        self._is_paused = False
+        self.is_paused = False
         self._outbox: list[tuple[int, int, bytes | bytearray]] = []
         self._reader = BatchReader()
         self._group_address = b""  # of the sockets that `_direct` and `_indirect` are, if not empty
@@ -168,7 +177,7 @@ class ServiceLink:
         if self.state is before:
             return
         if self.state is State.DEAD:
-            if self._is_paused:
+            if self.is_paused:
                 self.resume()  # to hear the answers to what follows
             for socket in list(self.sockets.values()):
                 socket.wshub_close(*SERVICE_DIED)
@@ -203,7 +212,7 @@ class ServiceLink:
         self.counts.opened += 1
         self.forget_group()
         self.post(NEWSOCKET, socket_id, encode_opening(*opening))
-        if self._is_paused:
+        if self.is_paused:
             socket.wshub_pause()
         return socket_id
 
@@ -211,6 +220,7 @@ class ServiceLink:
         """A client has gone: tell the service."""
         if self.sockets.pop(socket_id, None) is not None:
             self.forget_group()
+            self.release(socket_id)
             self.counts.closed[code] += 1
             self.post(CLOSE, socket_id, encode_gone(code, reason))
 
@@ -240,15 +250,33 @@ class ServiceLink:
 
     def pause(self) -> None:
         """The process does not keep up: let its sockets' clients wait."""
-        self._is_paused = True
+        self.is_paused = True
         for socket in self.sockets.values():
             socket.wshub_pause()
 
     def resume(self) -> None:
         """It has caught up."""
-        self._is_paused = False
+        self.is_paused = False
         for socket in self.sockets.values():
             socket.wshub_resume()
+
+    def tell_slow(self, socket_id: int, is_slow: bool) -> None:
+        """Messages for a client begin to wait for it, or none wait any more: the service may want to know."""
+        if socket_id in self.sockets:
+            self.post(SLOW, socket_id, b"\1" if is_slow else b"\0")
+
+    def hold(self, socket_id: int) -> None:
+        """Too much waits for this client: let the service wait."""
+        if not self._held_by:
+            self.on_hold(True)
+        self._held_by.add(socket_id)
+
+    def release(self, socket_id: int) -> None:
+        """There is room again for this client."""
+        if socket_id in self._held_by:
+            self._held_by.discard(socket_id)
+            if not self._held_by:
+                self.on_hold(False)
 
     # From the process.
 
@@ -310,6 +338,9 @@ class ServiceLink:
         if self.state is State.READY:
             raise WireError("a second READY")
         self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
+        self.slow_clients = declared.get("slow_clients", backlog.CLOSE)
+        if self.slow_clients not in backlog.POLICIES:
+            raise WireError(f"a READY with slow_clients {self.slow_clients!r}")
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:
@@ -345,7 +376,7 @@ class ServiceLink:
         for socket_id in indirect:
             self._send(socket_id, frames)
         for send, sent in unsent:
-            next(each for each in self.sockets.values() if each.wshub_direct is send).wshub_send_rest(data, sent)
+            next(each for each in self.sockets.values() if each.wshub_direct is send).wshub_send_rest(frames, sent)
 
     def _find_group(self, outgoing: Outgoing) -> None:
         direct, indirect = [], []

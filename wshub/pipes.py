@@ -47,6 +47,11 @@ class PipeReader:
         else:
             self.close()
 
+    def hold(self, is_held: bool) -> None:
+        """Read nothing for now, or read on. The end of the stream is noticed all the same."""
+        if self.is_open:
+            (self._poller.pause if is_held else self._poller.resume)(self._fd)
+
     def drain(self) -> None:
         """Read whatever is left, when the process is no more."""
         while self.is_open:

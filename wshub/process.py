@@ -86,6 +86,7 @@ class ServiceProcess(ProcessProtocol):
             os.close(fd)
         self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
         self._reader = PipeReader(poller, we_read, self._received, link.end_of_stream)
+        link.on_hold = self._reader.hold
         link.on_batch_begun = partial(poller.at_end_of_turn, self._flush)
         return self
 

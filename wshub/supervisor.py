@@ -99,6 +99,7 @@ class ServiceSupervisor:
         name = format_route(route)
         counts = self.accounting.service(name)
         link = ServiceLink(partial(self._changed, route, fingerprint(module)), counts)
+        link.name = name
         try:
             process = ServiceProcess.spawn(self._reactor, self._poller, name, self.tree.folder.root, module, link)
         except OSError as error:

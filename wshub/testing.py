@@ -243,7 +243,7 @@ class FakeSocket:
         self.is_paused = False
         self.wshub_direct: Callable[[bytes], int] | None = None
 
-    def wshub_send_rest(self, data: bytes, sent: int) -> None:
+    def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
         """See `wshub.link.Socket`."""
 
     def wshub_send(self, frames: list[bytes]) -> None:

@@ -20,6 +20,7 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import wshub
@@ -28,12 +29,19 @@ from wshub.config import Settings
 from wshub.deflate import Deflater
 from wshub.frames import BINARY, TEXT, FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
+from wshub.keepalive import Keepalive
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
+from wshub.outbound import TRY_AGAIN_LATER, Outbound
 from wshub.poller import Poller
+from wshub.process import escape
 from wshub.proxies import Source
+from wshub.rate import Rate
+from wshub.throttle import LineThrottle
 
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
+WATCH = 0.5  # seconds; silence is noticed so much later at most
+POLICY_VIOLATION = 1008
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -50,7 +58,7 @@ RESPONSE = "\r\n".join(
 )
 
 
-class HubProtocol(WebSocketServerProtocol):
+class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket, from the answer to its upgrade request to its end.
 
     What Autobahn sets on each of its protocols when a connection is made, thirty attributes and more, is here on a
@@ -72,8 +80,12 @@ class HubProtocol(WebSocketServerProtocol):
     wshub_failure: tuple[int, str] | None = None
     """Close code and reason, once the client has broken the protocol."""
     closeHandshakeTimeout: float
-    wshub_direct: Callable[[bytes], int] | None = None
-    """The socket's `send`, while a frame may be sent as it is and nothing waits to be sent before it."""
+    wshub_heard = False
+    """Whether anything has come since `Keepalive` looked."""
+    wshub_pings: Rate | None = None
+    wshub_rate: Rate | None = None
+    wshub_fragments = 0
+    """Frames of the message that is coming."""
 
     websocket_version = 13
     inside_message = False
@@ -120,7 +132,7 @@ class HubProtocol(WebSocketServerProtocol):
         source, request = self.wshub_source, self.wshub_request
         assert source is not None
         assert request is not None
-        self.wshub_source = self.wshub_request = None  # the service has it now
+        self.wshub_request = None  # the service has it now
         path, headers = request.path.decode("ascii"), "\n".join(map(": ".join, request.headers.items()))
         opening = (source.host, source.port, path, request.query, headers, self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
@@ -128,7 +140,9 @@ class HubProtocol(WebSocketServerProtocol):
             self.wshub_receive = self.transport.socket.recv
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
+        self.transport.registerProducer(self, True)
         self.wshub_id = self.wshub_link.open(self, opening)
+        self.factory.opened(self)
 
     def _onOpen(self) -> None:
         """Called by Autobahn's handshake; its own would look for a TLS channel id that nobody asks for."""
@@ -137,11 +151,14 @@ class HubProtocol(WebSocketServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._wshub_stop_polling()
         super().connectionLost(reason)
-        self.factory.lost_one()
+        self.wshub_backlog = None
+        self.factory.lost(self)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Called by Autobahn once, when the connection is gone."""
-        if not wasClean:
+        if self.wshub_overflowed:
+            code, reason = TRY_AGAIN_LATER[0], TRY_AGAIN_LATER[1].decode()
+        elif not wasClean:
             code, reason = ABNORMAL_CLOSURE, ""
         elif self.failedByMe:  # what we found wrong tells more than the client's answer to it
             code, reason = self.localCloseCode, (self.localCloseReason or b"").decode()
@@ -150,6 +167,7 @@ class HubProtocol(WebSocketServerProtocol):
     def _closeConnection(self, abort: bool = False) -> None:
         """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
         self._wshub_stop_polling()
+        self.wshub_send_last()
         super()._closeConnection(abort and not self.wasClean)
 
     # A client that breaks the protocol.
@@ -161,6 +179,7 @@ class HubProtocol(WebSocketServerProtocol):
         """
         if self.state == self.STATE_OPEN and self.wshub_failure is None:
             self.wshub_failure = code, reason
+            self.wshub_log("broke the protocol", f"{code}, {reason}")
             self.failedByMe = True
             self.state = self.STATE_CLOSING
             self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_synced)
@@ -182,9 +201,15 @@ class HubProtocol(WebSocketServerProtocol):
     def _wshub_is_failing(self) -> bool:
         return self.wshub_failure is not None and self.state == self.STATE_CLOSING and self.localCloseCode is None
 
+    def wshub_log(self, what: str, why: str) -> None:
+        """Say in the log what was wrong with this client."""
+        assert self.wshub_source is not None
+        self.factory.log_client(self.wshub_link.name, self.wshub_source.host or "a client", what, why)
+
     # Reading.
 
     def dataReceived(self, data: bytes) -> None:
+        self.wshub_heard = True
         if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
             data = self.wshub_frames.read(data, self.maxMessagePayloadSize, self._wshub_take)
             if data:
@@ -199,6 +224,47 @@ class HubProtocol(WebSocketServerProtocol):
 
     def _wshub_take(self, opcode: int, message: bytes | bytearray) -> None:
         self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
+
+    def wshub_take_limited(self, opcode: int, message: bytes | bytearray) -> None:
+        """What `_wshub_take` is where there is a `max_message_rate`."""
+        if self.state != self.STATE_OPEN:
+            return  # it was among those that came with one too many
+        if self.wshub_rate is None:
+            self.wshub_rate = Rate(self.factory.wshub_settings.max_message_rate)
+        if self.wshub_rate.is_exceeded(self.factory.reactor.seconds()):
+            self._fail_connection(POLICY_VIOLATION, "Too many messages.")
+        else:
+            self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
+
+    def onPing(self, payload: bytes) -> None:
+        """Called by Autobahn."""
+        if self.wshub_pings is None:
+            self.wshub_pings = Rate(self.factory.wshub_settings.max_ping_rate)
+        if self.wshub_pings.is_exceeded(self.factory.reactor.seconds()):
+            self._fail_connection(POLICY_VIOLATION, "Too many pings.")
+        else:
+            super().onPing(payload)
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """Called by Autobahn with each message that is not a plain frame."""
+        super().onMessageBegin(isBinary)
+        self.wshub_fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Called by Autobahn with each frame of it."""
+        super().onMessageFrameBegin(length)
+        self.wshub_fragments += 1
+        if self.wshub_fragments > self.factory.wshub_settings.max_fragments:
+            self._fail_connection(POLICY_VIOLATION, "Too many fragments.")
+
+    def wshub_is_alive(self) -> bool:
+        """Called by `Keepalive`: whether it has said anything of late, and takes what it is sent.
+
+        While the service does not keep up, nothing is read from its clients, and their silence says nothing.
+        """
+        heard, self.wshub_heard = self.wshub_heard or self.wshub_link.is_paused, False
+        took, self.wshub_took = self.wshub_took or not self.wshub_is_full, False
+        return heard and took
 
     def _wshub_readable(self) -> None:
         """Called by the poller."""
@@ -218,7 +284,7 @@ class HubProtocol(WebSocketServerProtocol):
         if self.wshub_fd >= 0:
             self.factory.wshub_poller.remove(self.wshub_fd)
             self.wshub_fd = -1
-            self._wshub_set_direct(None)
+            self.wshub_set_direct(None)
 
     def wshub_pause(self) -> None:
         """Called by the link: the service has more than enough to read."""
@@ -234,40 +300,14 @@ class HubProtocol(WebSocketServerProtocol):
         else:
             self.transport.resumeProducing()
 
-    # Writing.
+    # Writing; the rest of it is `Outbound`'s.
 
-    def wshub_send(self, frames: list[bytes]) -> None:
-        """Called by the link: messages from the service."""
-        direct = self.wshub_direct
-        if direct is None:
-            self._wshub_send_somehow(frames)
-            return
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
-        try:
-            sent = direct(data)
-        except OSError:
-            sent = 0  # full, or broken, which the transport will find out
-        if sent != len(data):
-            self.wshub_send_rest(data, sent)
-
-    def wshub_send_rest(self, data: bytes, sent: int) -> None:
-        """Called by the link, and here, when the socket has not taken all of `data`."""
-        self._wshub_set_direct(None)
-        self.transport.write(data[sent:])
-
-    def _wshub_set_direct(self, direct: Callable[[bytes], int] | None) -> None:
-        if self.wshub_direct is not direct:
-            self.wshub_direct = direct
-            self.wshub_link.forget_group()
-
-    def _wshub_send_somehow(self, frames: list[bytes]) -> None:
-        if self.state == self.STATE_OPEN or self._wshub_is_failing():
-            if self._perMessageCompress is not None:
-                frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
-            self.sendData(b"".join(frames))
+    def wshub_may_send(self) -> bool:
+        """Whether messages may still be sent: also to a client that has broken the protocol, until it is closed."""
+        return self.state == self.STATE_OPEN or self._wshub_is_failing()
 
     def wshub_close(self, code: int, reason: bytes) -> None:
-        """Called by the link, and by the hub when it stops."""
+        """Called by the link, by the hub when it stops, and for a client that is too slow."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
         else:
@@ -276,27 +316,11 @@ class HubProtocol(WebSocketServerProtocol):
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Send a close frame, ours or Autobahn's; nothing comes after it."""
         super().sendCloseFrame(code, reasonUtf8, isReply)
-        self._wshub_set_direct(None)
+        self.wshub_set_direct(None)
 
     def wshub_drop(self) -> None:
         """Called by the hub when a client does not answer in time."""
         self.transport.abortConnection()
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Send bytes, ours or Autobahn's: at once if nothing waits before them."""
-        transport = self.transport
-        if self.wshub_fd >= 0 and not transport.dataBuffer and not transport._tempDataLen:
-            try:
-                sent = transport.socket.send(data)
-            except OSError:
-                sent = 0
-            if sent == len(data):
-                if self.wshub_direct is None and self.state == self.STATE_OPEN and self._perMessageCompress is None:
-                    self._wshub_set_direct(transport.socket.send)
-                return
-            data = data[sent:]
-        self._wshub_set_direct(None)
-        transport.write(data)
 
 
 class HubFactory(WebSocketServerFactory):
@@ -311,11 +335,16 @@ class HubFactory(WebSocketServerFactory):
             echoCloseCodeReason=True,  # "typically echoes the status code" (RFC 6455, section 5.5.1)
             closeHandshakeTimeout=settings.close_timeout,
             maxMessagePayloadSize=settings.max_message_size,
+            maxFramePayloadSize=settings.max_frame_size,
         )
         self.openHandshakeTimeout = 0  # it has come already
         self.protocol: Any = self._protocol_class()
         self._deflater = Deflater()
         self._empty: list[Deferred[None]] = []
+        self._keepalive: Keepalive[HubProtocol] = Keepalive(settings.ping_interval, settings.ping_timeout)
+        self._watch: Any = None
+        self._throttle = LineThrottle()
+        self._log = Logger(namespace="wshub")
 
     def make(self, request: UpgradeRequest, link: ServiceLink, source: Source) -> HubProtocol:
         """The protocol that answers `request` with a 101 as soon as it gets its transport."""
@@ -336,12 +365,49 @@ class HubFactory(WebSocketServerFactory):
         """Fires when there is no WebSocket, or no more."""
         empty: Deferred[None] = Deferred()
         self._empty.append(empty)
-        self.lost_one()
+        self._tell_if_empty()
         return empty
 
-    def lost_one(self) -> None:
+    def opened(self, protocol: HubProtocol) -> None:
+        """Called by each protocol when it is open."""
+        if self.wshub_settings.ping_interval:
+            self._keepalive.add(protocol, self.reactor.seconds())
+            if self._watch is None:
+                self._watch = self.reactor.callLater(WATCH, self._look_for_silence)
+
+    def lost(self, protocol: HubProtocol) -> None:
         """Called by each protocol at its end."""
+        self._keepalive.remove(protocol)
+        self._tell_if_empty()
+
+    def log_client(self, service: str, client: str, what: str, why: str) -> None:
+        """A line of the log about a client of a service; of the same kind of line only so many are written."""
+        left_out = self._throttle.admit(what, self.reactor.seconds())
+        if left_out is not None:
+            more = f" ({left_out} more such lines were left out)" if left_out else ""
+            self._log.info(
+                "{service}: {client} {what}: {why}{more}",
+                service=service,
+                client=escape(client),
+                what=what,
+                why=escape(why),
+                more=more,
+            )
+
+    def _look_for_silence(self) -> None:
+        to_ping, silent = self._keepalive.look(self.reactor.seconds())
+        for each in to_ping:
+            each.sendPing()
+        for each in silent:
+            each.wshub_log("is gone", f"no answer to a ping within {self.wshub_settings.ping_timeout:g} s")
+            each.wshub_drop()
+        self._watch = self.reactor.callLater(WATCH, self._look_for_silence) if self.countConnections else None
+
+    def _tell_if_empty(self) -> None:
         if not self.countConnections:
+            if self._watch:
+                self._watch.cancel()
+                self._watch = None
             waiting, self._empty = self._empty, []
             for empty in waiting:
                 empty.callback(None)
@@ -352,9 +418,11 @@ class HubFactory(WebSocketServerFactory):
         model.factory = self
         model._connectionMade()
         self.countConnections = 0
-        ours = {*vars(HubProtocol), "factory"}
+        ours = {*vars(HubProtocol), *vars(Outbound), "factory"}
         attributes = {name: value for name, value in vars(model).items() if name not in ours}
         attributes["perMessageCompressionAccept"] = staticmethod(accept_deflate)  # a function is no option on a class
+        if self.wshub_settings.max_message_rate:
+            attributes["_wshub_take"] = HubProtocol.wshub_take_limited
         return type("HubProtocol", (HubProtocol,), {**attributes, "is_open": Unobserved(), "is_closed": Unobserved()})
 
 

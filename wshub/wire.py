@@ -31,6 +31,7 @@ READY             6     hub     lines ``name value`` of what the class declares;
 FAILED            7     hub     the traceback of why there is no service, as text; nothing follows; socket id 0
 SYNC              8     both    nothing. To a service: to be answered with a SYNC once everything before it about this
                                 socket has been dealt with
+SLOW              14    service 1 byte: 1 when messages for this client begin to wait in the hub, 0 when none wait
 ================  ====  ======  ===============================================================================
 
 The middle column says who is told so. The hub checks whatever a service says, a service trusts the hub. The seed's
@@ -64,6 +65,7 @@ MULTICAST_BINARY = 5
 READY = 6
 FAILED = 7
 SYNC = 8
+SLOW = 14
 
 Transaction = tuple[int, int, "Any"]
 """``(kind, socket_id, payload)``, the payload as Python has it: see :func:`decode_for_service`"""
@@ -267,6 +269,7 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
     NEWSOCKET   ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
     DATA        `str` for a text message, `bytes` for a binary one
     CLOSE       ``(code, reason)``
+    SLOW        whether it is slow
     others      None
     ==========  ==================================================================================
     """
@@ -279,6 +282,8 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
         return kind, socket_id, (host, int(port), path, query, headers, subprotocol or None)
     if kind == CLOSE:
         return kind, socket_id, (*_CLOSE_CODE.unpack_from(payload), str(payload[2:], "utf-8"))
+    if kind == SLOW:
+        return kind, socket_id, payload == b"\1"
     return kind, socket_id, None
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wshub.service.channel import Channel
-from wshub.service.client import Client
+from wshub.service.client import Client, Sent
 from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, BatchReader, decode_close, decode_columns
 
 from .conftest import opening
@@ -126,7 +126,7 @@ def test_cookies(wire, header, cookies):
 )
 def test_send(wire, data, kind, payload):
     """`str` is a text message, everything made of bytes a binary one."""
-    assert wire.client(5).send(data) is True
+    assert wire.client(5).send(data) is Sent.SENT
     assert wire.sent() == [(kind, 5, payload)]
 
 
@@ -234,7 +234,7 @@ def test_nothing_after_close(wire):
     client = wire.client(5)
     assert client.send("last")
     client.close(4001, "first")
-    assert client.send("late") is False
+    assert client.send("late") is Sent.DROPPED
     client.close(4002, "second")
     assert [kind for kind, _, _ in wire.sent()] == [DATA, CLOSE]
 

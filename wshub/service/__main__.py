@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
-from wshub.service.base import HookedService, declared_subprotocols
+from wshub.service.base import HookedService, declared_slow_clients, declared_subprotocols
 from wshub.service.channel import Channel
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
 
@@ -103,13 +103,21 @@ def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Calla
     if isinstance(cls, type) and issubclass(cls, HookedService):
         service = cls()
         service._begin(channel)
-        return service._serve, {"subprotocols": declared_subprotocols(service)}
+        return service._serve, declare(service)
     queues = sys.modules.get("wshub.service.queues")  # only a module that imported it can have derived from it
     if queues and isinstance(cls, type) and issubclass(cls, queues.ClassicService):
-        return load_classic(cls, queues, channel), {"subprotocols": declared_subprotocols(cls)}
+        return load_classic(cls, queues, channel), declare(cls)
     raise TypeError(
         f"class Service in {module_file} must be derived from wshub.Service, wshub.AsyncService or Services.Service"
     )
+
+
+def declare(service: object) -> dict[str, str]:
+    """What READY says of a service. Raise `TypeError` or `ValueError` at what cannot be."""
+    declared = {"subprotocols": declared_subprotocols(service)}
+    if (policy := declared_slow_clients(service)) != "close":
+        declared["slow_clients"] = policy
+    return declared
 
 
 def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[[], None]], None]:

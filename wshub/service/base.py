@@ -7,13 +7,14 @@ from abc import abstractmethod
 from collections.abc import Iterable
 
 from wshub.service.channel import Channel, Message
-from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, Transaction, address_count, encode_address
+from wshub.service.client import Client, Reached
+from wshub.wire import CLOSE, NEWSOCKET, SLOW, Transaction, address_count, encode_address
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
 
+SLOW_CLIENTS = ("close", "drop-oldest", "drop-newest", "pause")
 LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
 
 
@@ -23,21 +24,28 @@ class HookedService:
     subprotocols: tuple[str, ...] = ()
     """What the service speaks, in order of preference (RFC 6455, section 1.9)."""
 
+    slow_clients = "close"
+    """What happens when more than the hub's `max_backlog` waits for a client that does not read: `close` it with 1013,
+    `drop-oldest` or `drop-newest` message, or `pause` the whole service's sending until there is room."""
+
     clients: dict[int, Client]
     """The clients that are connected, by `Client.id`."""
 
     _channel: Channel
+    _slow: set[int]
+    """The ids of clients that are slow."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Prepare the attributes here, so that an ``__init__`` that forgets ``super()`` breaks nothing."""
         self = super().__new__(cls)
         self.clients = {}
+        self._slow = set()
         return self
 
-    def broadcast(self, data: Message, exclude: Iterable[Client | int] = ()) -> int:
+    def broadcast(self, data: Message, exclude: Iterable[Client | int] = ()) -> Reached:
         """Send `data` to every client but those in `exclude`, clients or ids; it crosses to the hub once.
 
-        Return the number of clients. Raise as `Client.send` does.
+        Return the number of clients, with that of those who are slow as `waiting`. Raise as `Client.send` does.
         """
         channel = self._channel
         excluded = {client if isinstance(client, int) else client.id for client in exclude}
@@ -48,10 +56,12 @@ class HookedService:
                 channel.everybody = address
         else:
             address = channel.everybody
-        count = address_count(address)
-        if count:
+        reached = Reached(address_count(address))
+        if reached:
             channel.multicast(address, data)
-        return count
+        if self._slow:
+            reached.waiting = sum(self.clients[id_].is_open and id_ not in excluded for id_ in self._slow)
+        return reached
 
     def _begin(self, channel: Channel) -> None:
         """Everything before READY; what it raises is why the service does not start."""
@@ -71,6 +81,11 @@ class HookedService:
         elif kind == CLOSE:
             client = self.clients.pop(socket_id)
             client.is_open = False
+            self._slow.discard(socket_id)
+        elif kind == SLOW:
+            client = self.clients[socket_id]
+            client.is_slow = payload
+            (self._slow.add if payload else self._slow.discard)(socket_id)
         else:
             client = self.clients[socket_id]
         return client
@@ -79,6 +94,7 @@ class HookedService:
         """The clients that are still here when the hub, which closes them first if it can, has closed the pipe."""
         left = list(self.clients.values())
         self.clients.clear()
+        self._slow.clear()
         self._channel.everybody = None
         for client in left:
             client.is_open = False
@@ -91,6 +107,14 @@ class HookedService:
         traceback.print_exc(file=sys.stderr)
         if client is not None:
             client.close(1011, "The service failed.")
+
+
+def declared_slow_clients(service: object) -> str:
+    """What a service's `slow_clients` is, for READY. Raise `ValueError` at what is no such policy."""
+    policy = getattr(service, "slow_clients", "close")
+    if policy not in SLOW_CLIENTS:
+        raise ValueError(f"slow_clients must be one of {', '.join(SLOW_CLIENTS)}, not {policy!r}")
+    return str(policy)
 
 
 def declared_subprotocols(service: object) -> str:

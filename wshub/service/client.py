@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from enum import IntEnum
 from types import SimpleNamespace
 
 from wshub.service.channel import Channel, Message
@@ -13,6 +14,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Sent(IntEnum):
+    """What became of a message, as far as the service can know: a peer may vanish at any time without a word."""
+
+    DROPPED = 0
+    """Nothing: the client has gone, or is closing."""
+    WAITING = 1
+    """The client is slow: it waits in the hub with those before it, where the service's `slow_clients` applies."""
+    SENT = 2
+    """It is on its way."""
+
+
+DROPPED, WAITING, SENT = Sent
+
+
+class Reached(int):
+    """How many clients a broadcast is for; `waiting`, how many of them are slow."""
+
+    waiting = 0
+
+
 class Client:
     """One connected client. `state` is the service's own: any attribute may be set on it.
 
@@ -20,7 +41,7 @@ class Client:
     of the URL, as they were sent; `headers`, by name in lower case; `subprotocol`, the one agreed upon, or None.
     """
 
-    __slots__ = ("_channel", "_opening", "_state", "id", "inbox", "is_closing", "is_open")
+    __slots__ = ("_channel", "_opening", "_state", "id", "inbox", "is_closing", "is_open", "is_slow")
 
     def __init__(self, socket_id: int, opening: tuple[Any, ...], channel: Channel) -> None:
         self.id = socket_id
@@ -28,19 +49,22 @@ class Client:
         """False once either side has closed: nothing can be sent, and no message comes any more."""
         self.is_closing = False
         """True once the service has called `close`."""
+        self.is_slow = False
+        """True while messages for it wait in the hub, because it does not read as fast as it is sent to."""
         self.inbox: Any = None  # AsyncService's: what waits for this client's turn
         self._opening = opening
         self._state: SimpleNamespace | None = None
         self._channel = channel
 
-    def send(self, data: Message) -> bool:
-        """Send a message: text if `data` is `str`, else binary. False if the client is gone; it never waits.
+    def send(self, data: Message) -> Sent:
+        """Send a message: text if `data` is `str`, else binary. Return what became of it, false if nothing; never wait.
 
         Raise `TypeError` if it is neither, `ValueError` at text that has no UTF-8 form or at more than 32 MiB.
         """
-        if self.is_open:
-            self._channel.send(self.id, data)
-        return self.is_open
+        if not self.is_open:
+            return DROPPED
+        self._channel.send(self.id, data)
+        return WAITING if self.is_slow else SENT
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection with a status code (RFC 6455, section 7.4) and a reason of at most 123 bytes of UTF-8.

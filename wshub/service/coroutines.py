@@ -10,7 +10,7 @@ from functools import partial
 
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, SLOW, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class AsyncService(HookedService):
 
     async def on_message(self, client: Client, data: Any) -> None:
         """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+
+    async def on_drain(self, client: Client) -> None:
+        """Called when nothing waits in the hub any more for a client that was slow."""
 
     async def on_close(self, client: Client, code: int, reason: str) -> None:
         """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
@@ -108,6 +111,9 @@ class AsyncService(HookedService):
                 await self._guarded(client, self.on_open, client)
             elif kind == CLOSE:
                 await self._guarded(client, self.on_close, client, *payload)
+            elif kind == SLOW:
+                if not payload and not client.is_closing:
+                    await self._guarded(client, self.on_drain, client)
             elif kind == SYNC:
                 self._channel.post(SYNC, client.id, b"")
             elif not client.is_closing:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
-from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction
+from wshub.wire import CLOSE, DATA, NEWSOCKET, SLOW, SYNC, Transaction
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Service(HookedService):
 
     def on_message(self, client: Client, data: Any) -> None:
         """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+
+    def on_drain(self, client: Client) -> None:
+        """Called when nothing waits in the hub any more for a client that was slow."""
 
     def on_close(self, client: Client, code: int, reason: str) -> None:
         """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
@@ -100,6 +103,10 @@ class Service(HookedService):
             elif kind == CLOSE:
                 client = self._client_of(transaction)
                 self._guarded(client, self.on_close, client, *payload)
+            elif kind == SLOW:
+                client = self._client_of(transaction)
+                if not client.is_slow and client.is_open:
+                    self._guarded(client, self.on_drain, client)
             elif kind == SYNC:
                 self._channel.post(SYNC, socket_id, b"")
 

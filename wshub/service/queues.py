@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
+KINDS = (NEWSOCKET, DATA, CLOSE, SYNC)  # what such a service knows; the first three are the seed's
 NEVER_SENT = (1005, 1006)  # close codes that stand for the absence of one (RFC 6455, section 7.4.1)
 LINGER = 0.002  # seconds that a transaction may wait for company; a frame at 60 Hz has 0.016
 
@@ -118,7 +119,7 @@ class ReceiveQueue:
                 if transactions is None:
                     self._shutdown_flag.set()
                 else:
-                    self._ready += transactions
+                    self._ready += [each for each in transactions if each[0] in KINDS]
         finally:
             self._reading.release()
 
