@@ -9,6 +9,7 @@
     │       ├── ServiceNotFound     there is no such file                    404
     │       ├── ServiceFailed       it does not start                        500
     │       ├── ServiceCrashing     it died too often of late                503, Retry-After
+    │       ├── ServiceEnded        it is not to be started again            503
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
         ├── HandshakeError          a client's request cannot be served      HTTP status
@@ -72,7 +73,7 @@ class ServiceFailed(ServiceUnavailable):
 
 
 class ServiceCrashing(ServiceUnavailable):
-    """The service died too often of late; `retry_after` is in whole seconds, at least 1."""
+    """The service died a moment ago, or too often of late; `retry_after` is in whole seconds, at least 1."""
 
     status = 503
 
@@ -81,6 +82,15 @@ class ServiceCrashing(ServiceUnavailable):
             "The service is not available at the moment. Try again later.", headers=(("Retry-After", str(retry_after)),)
         )
         self.retry_after = retry_after
+
+
+class ServiceEnded(ServiceUnavailable):
+    """A `temporary` service has ended: it is not started again."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The service has ended.")
 
 
 class HubStopping(ServiceUnavailable):

@@ -61,6 +61,9 @@ class Hub(Service):
     def startService(self) -> None:
         """Tell where services can be reached."""
         super().startService()
+        if os.geteuid() == 0 and not self._settings.service_user:
+            self._log.warn("services run as root: give --service-user NAME, or run twistd with --uid")
+        self._reactor.callLater(0, self.supervisor.start)  # once the reactor runs
         self._log.info("services are in {folder}", folder=self._settings.document_root)
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")

@@ -12,6 +12,7 @@ The life of a link. An event that is not in a state's column changes nothing the
     HUNG_UP    it closed its pipe                   FAILED †    DEAD †      STOPPING
     EXITED     it is no more                        FAILED      DEAD        DEAD
     LATE       it took too long to get READY        FAILED †
+    SILENT     it gave no sign of life                          DEAD †
     STOP       the hub has closed its pipe          STOPPING    STOPPING
 
     †  the process is to be killed
@@ -27,6 +28,7 @@ from typing import Any, Protocol
 
 from wshub import frames as websocket
 from wshub.accounting import Counts
+from wshub.declared import Declared, parse_declared
 from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
@@ -35,6 +37,7 @@ from wshub.wire import (
     CLOSE,
     DATA,
     FAILED,
+    HEARTBEAT,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
@@ -81,6 +84,7 @@ class Event(Enum):
     HUNG_UP = "it closed its pipe"
     EXITED = "it exited"
     LATE = "it did not get ready in time"
+    SILENT = "it gave no sign of life"
     STOP = "it is asked to stop"
 
 
@@ -98,6 +102,7 @@ _TABLE: dict[tuple[State, Event], tuple[State, bool]] = {
     (State.READY, Event.BROKE): (State.DEAD, KILL),
     (State.READY, Event.HUNG_UP): (State.DEAD, KILL),
     (State.READY, Event.EXITED): (State.DEAD, not KILL),
+    (State.READY, Event.SILENT): (State.DEAD, KILL),
     (State.READY, Event.STOP): (State.STOPPING, not KILL),
     (State.STOPPING, Event.READY): (State.STOPPING, not KILL),
     (State.STOPPING, Event.FAILED): (State.DEAD, not KILL),
@@ -135,12 +140,17 @@ class ServiceLink:
     def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None], counts: Counts | None = None) -> None:
         self.state = State.STARTING
         self.counts = counts or Counts()
-        self.subprotocols: tuple[str, ...] = ()
+        self.declared = Declared()
+        """What its class wishes, once it is ready."""
+        self.failure: ServiceUnavailable = ServiceFailed()
+        """What whoever waits for it is told if it does not start."""
         self.sockets: dict[int, Socket] = {}
         self.traceback = ""
         """Why it does not start, in its own words."""
         self.on_batch_begun: Callable[[], object] = lambda: None
         """Called when there is something to send where there was nothing."""
+        self.on_empty: Callable[[], object] = lambda: None
+        """Called when the last socket has gone."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
         self._last_id = 0
@@ -149,6 +159,11 @@ class ServiceLink:
         self._reader = BatchReader()
 
     # Its life.
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What it speaks, in order of preference."""
+        return self.declared.subprotocols
 
     def happen(self, event: Event) -> None:
         """Something happened: go where the table says, and let those know whom it concerns."""
@@ -167,7 +182,7 @@ class ServiceLink:
         elif self.state is State.STOPPING:
             self._tell_waiting(HubStopping())
         else:
-            self._tell_waiting(ServiceFailed())
+            self._tell_waiting(self.failure)
 
     def when_ready(self, told: Callable[[ServiceUnavailable | None], None]) -> None:
         """Call `told` with None once the service is ready, at once if it is; or with why it never will be."""
@@ -176,7 +191,7 @@ class ServiceLink:
         elif self.state is State.READY:
             told(None)
         else:
-            told(HubStopping() if self.state is State.STOPPING else ServiceFailed())
+            told(HubStopping() if self.state is State.STOPPING else self.failure)
 
     def _tell_waiting(self, why_not: ServiceUnavailable | None) -> None:
         waiting, self._waiting = self._waiting, []
@@ -200,6 +215,8 @@ class ServiceLink:
         if self.sockets.pop(socket_id, None) is not None:
             self.counts.closed[code] += 1
             self.post((CLOSE, socket_id, (code, reason)))
+            if not self.sockets:
+                self.on_empty()
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""
@@ -277,7 +294,7 @@ class ServiceLink:
         elif kind == FAILED:
             self.traceback = payload.decode(errors="replace")
             self.happen(Event.FAILED)
-        else:
+        elif kind != HEARTBEAT:  # which is heard as any other byte is
             raise WireError(f"a transaction of the unknown kind {kind}")
 
     def end_of_stream(self) -> None:
@@ -287,7 +304,7 @@ class ServiceLink:
     def _become_ready(self, declared: dict[str, str]) -> None:
         if self.state is State.READY:
             raise WireError("a second READY")
-        self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
+        self.declared = parse_declared(declared)
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:

@@ -42,6 +42,7 @@ MULTICAST_BINARY  5     the same with a binary message
 READY             6     lines ``name value`` of what the class declares; once, before anything else; socket id 0
 FAILED            7     the traceback of why there is no service, as text; nothing follows; socket id 0
 SYNC              8     nothing; the answer to a SYNC
+HEARTBEAT         10    nothing; unasked, after READY, `BEATS` times in each hang_timeout of the service; socket id 0
 ================  ====  =======================================================================================
 
 The seed's kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends
@@ -75,6 +76,13 @@ MULTICAST_BINARY = 5
 READY = 6
 FAILED = 7
 SYNC = 8
+HEARTBEAT = 10
+
+RESTARTS = ("permanent", "transient", "temporary")
+"""What a service's `restart` may be; OTP's words."""
+
+BEATS = 6
+"""How often a service that lives says so within the time after which its silence is its death."""
 
 Transaction = tuple[int, int, "Any"]
 """``(kind, socket_id, payload)``"""

@@ -23,6 +23,15 @@ class HookedService:
     subprotocols: tuple[str, ...] = ()
     """What the service speaks, in order of preference (RFC 6455, section 1.9)."""
 
+    restart: str = "transient"
+    """After which of its ends the hub is to start it anew: ``permanent``, ``transient`` or ``temporary``."""
+
+    hang_timeout: float | None = None
+    """Seconds without a sign of life after which the process is killed; 0 for never, None for the hub's setting."""
+
+    idle_timeout: float | None = None
+    """Seconds without clients after which the service finishes; 0 for never, None for the hub's setting."""
+
     clients: dict[int, Client]
     """The clients that are connected, by `Client.id`."""
 
@@ -80,15 +89,3 @@ class HookedService:
         traceback.print_exc(file=sys.stderr)
         if client is not None:
             client.close(1011, "The service failed.")
-
-
-def declared_subprotocols(service: object) -> str:
-    """What a service's `subprotocols` are, for READY. Raise `TypeError` at what is not a sequence of tokens."""
-    names = getattr(service, "subprotocols", ())
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and _is_token(name) for name in names):
-        raise TypeError(f"subprotocols must be a tuple of names without spaces or commas, not {names!r}")
-    return ",".join(names)
-
-
-def _is_token(name: str) -> bool:
-    return name.isascii() and name.isprintable() and not set(name) & set(' "(),/:;<=>?@[\\]{}') and bool(name)
