@@ -2,6 +2,7 @@
 # make test   sets up .venv and runs the tests
 # make check  types and style
 # make conformance (or conformance-quick)   the Autobahn test suite
+# make soak   the tests that take long: a thousand starts of a service
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: run test check conformance conformance-quick bench bench-quick bench-tiny clean
+.PHONY: run test check soak conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -22,6 +23,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+soak: $(VENV)/.installed-dev
+	WSHUB_TEST_STARTS=1000 $(BIN)/python -m pytest tests/end_to_end/test_containment.py -k many_starts
 
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py
