@@ -36,6 +36,7 @@ LAYERS = {
         "wshub.run",
         "wshub.supervisor",
         "wshub.testing",
+        "wshub.warden",
         "wshub.watchdog",
         "wshub.websocket",
     ],
@@ -121,15 +122,15 @@ def test_no_cycles():
     assert len(order) == len(MODULES)
 
 
-def test_only_the_process_module_spawns():
-    """spawnProcess is called in one module."""
+def test_who_spawns():
+    """spawnProcess is called for services in one module, and for the warden."""
     users = {
         name
         for name, tree in MODULES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "spawnProcess"
     }
-    assert users == {"wshub.process"}
+    assert users == {"wshub.process", "wshub.warden"}
 
 
 def test_only_tap_has_the_global_reactor():

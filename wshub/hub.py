@@ -63,11 +63,15 @@ class Hub(Service):
         super().startService()
         if os.geteuid() == 0 and not self._settings.service_user:
             self._log.warn("services run as root: give --service-user NAME, or run twistd with --uid")
-        self._reactor.callLater(0, self.supervisor.start)  # once the reactor runs
+        self._reactor.callLater(0, self._start)  # once the reactor runs
         self._log.info("services are in {folder}", folder=self._settings.document_root)
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
             self._log.info("listening: {address}", address=address)
+
+    def _start(self) -> None:
+        self.supervisor.warden.start(self._reactor)
+        self.supervisor.start()
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -77,6 +81,7 @@ class Hub(Service):
         yield DeferredList([port.stopListening() for port in self.ports])
         yield self._close_clients()
         yield self.supervisor.stop()
+        self.supervisor.warden.dismiss()
         self._poller.close()
         self._log.info("stopped")
 

@@ -27,6 +27,7 @@ from wshub.process import ServiceProcess, escape
 from wshub.restart import RestartPolicy
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
 from wshub.run import Fingerprint, Record, Run, fingerprint
+from wshub.warden import Warden
 from wshub.watchdog import Watchdog
 
 EXIT_TIME = 0.5  # seconds between the end of a process's pipe, which its exit closes first, and its exit
@@ -51,6 +52,7 @@ class ServiceSupervisor:
     ) -> None:
         self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
         self.accounting = Accounting()
+        self.warden = Warden()
         self._confinement = make_confinement(settings, environ)
         self._eager = [find_service(settings.document_root, path) for path in settings.eager]
         self._reactor = reactor
@@ -175,9 +177,16 @@ class ServiceSupervisor:
         link.counts.starts += 1
         run.began = self._reactor.seconds()
         self._runs[link] = run
-        run.process.exited.addCallback(lambda _: self._runs.pop(link))
+        assert run.process.pid is not None
+        group = run.process.pid
+        self.warden.begin(group)
+        run.process.exited.addCallback(lambda _: self._forget(run, group))
         run.timers.append(self._reactor.callLater(self._settings.start_timeout, link.happen, Event.LATE))
         self._log.info("{name}: started, process {pid}", name=name, pid=run.process.pid)
+
+    def _forget(self, run: Run, group: int) -> None:
+        del self._runs[run.link]
+        self.warden.end(group)
 
     def _start_again(self, route: Route) -> None:
         """Start a service for nobody in particular, as soon as it may be."""
