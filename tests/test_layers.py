@@ -29,6 +29,7 @@ LAYERS = {
     2: [
         "wshub.first_request",
         "wshub.hub",
+        "wshub.orphans",
         "wshub.pipes",
         "wshub.poller",
         "wshub.process",

@@ -13,6 +13,7 @@ from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
+from wshub.orphans import reap_orphans
 from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
@@ -70,6 +71,7 @@ class Hub(Service):
             self._log.info("listening: {address}", address=address)
 
     def _start(self) -> None:
+        reap_orphans(self._reactor)
         self.supervisor.warden.start(self._reactor)
         self.supervisor.start()
 

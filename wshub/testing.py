@@ -3,6 +3,7 @@
 ==============  =========================================================================================
 `FakeReactor`   a clock that stands still, spawns `FakeProcess`es, and reads and writes real pipes by the turn
 `FakeProcess`   a service process that does what the test says
+`FakeShell`     the process of the hub's that serves nobody
 `FakeSocket`    a client's connection as a `ServiceLink` sees it: keeps what is sent to it
 ==============  =========================================================================================
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import connect, unix_connect
 
-from .harness import EXAMPLES, TWISTD, WAIT, HubProcess, closed_with, eventually, processes_in
+from .harness import EXAMPLES, TWISTD, WAIT, HubProcess, closed_with, eventually, processes_in, zombies_of
 
 StartHub = Callable[..., HubProcess]
 
@@ -376,3 +376,49 @@ def test_full_disk_under_the_log(tmp_path: Path) -> None:
         finally:
             hub.kill()
             subprocess.run(["umount", "--lazy", small], check=True)
+
+
+@root_only
+def test_orphans_of_a_hub_that_is_process_1(tmp_path: Path) -> None:
+    """Fault: in a container without an init, a service leaves processes behind that exit later. Seen: none of them
+    stays a zombie, and the hub still knows how its services end.
+    """
+    shutil.copytree(EXAMPLES, tmp_path / "services")
+    (tmp_path / "services" / "leaves.py").write_text(LEAVES)
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", TWISTD, "-n", "--pidfile="]
+    command += ["--logfile=log", "wshub", "--port", "unix:socket"]
+    if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False).returncode:
+        pytest.skip("no process namespace to be had here")
+    log = tmp_path / "log"
+    with subprocess.Popen(command, cwd=tmp_path) as outside:
+        try:
+            eventually(lambda: log.exists() and b"listening" in log.read_bytes(), "it listens")
+            hub = int(Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text())
+            with unix_connect(f"{tmp_path}/socket", "ws://localhost/leaves", compression=None) as client:
+                client.send("go")
+                assert client.recv(WAIT) == "left"
+                eventually(lambda: zombies_of(hub), "the orphan a zombie")
+                eventually(lambda: not zombies_of(hub), "it collected")
+                client.send("exit")
+                assert closed_with(client)[0] == 1011
+            eventually(lambda: b"/leaves: died: it ended with exit status 3" in log.read_bytes(), "its exit status")
+            os.kill(hub, signal.SIGTERM)
+            assert outside.wait(WAIT) == 0
+        finally:
+            outside.kill()
+
+
+LEAVES = """
+import os, time, wshub
+
+class Service(wshub.Service):
+    def on_message(self, client, data):
+        if data == "exit":
+            os._exit(3)
+        if (child := os.fork()) == 0:
+            if os.fork() == 0:
+                time.sleep(0.5)
+            os._exit(0)
+        os.waitpid(child, 0)
+        client.send("left")
+"""
