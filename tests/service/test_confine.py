@@ -57,12 +57,12 @@ def confined(start_service):
 
 def test_limits(confined):
     """They are in force before the module is imported, for good, and do what they are for."""
-    settings = Settings(service_memory=64 << 20, service_descriptors=16, service_processes=500, service_umask=0o027)
+    settings = Settings(service_memory=64 << 20, service_descriptors=16, service_processes=5000, service_umask=0o027)
     found, do = confined(*make_arguments(settings))
     assert found["umask"] == 0o027
     assert found["memory"] == (64 << 20, 64 << 20)
     assert found["descriptors"] == (16, 16)
-    assert found["processes"] == (500, 500)
+    assert found["processes"] == (5000, 5000)
     assert found["core"] == (0, 0)
     assert do("bytes(1 << 20)") == "well"
     assert do("bytes(64 << 20)") == "MemoryError"
