@@ -3,6 +3,7 @@
 # make check  types and style
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
+# make soak   the tests that take long: a thousand starts of a service
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: run test check fuzz conformance conformance-quick bench bench-quick bench-tiny clean
+.PHONY: run test check fuzz soak conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -27,6 +28,9 @@ check: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
+
+soak: $(VENV)/.installed-dev
+	WSHUB_TEST_STARTS=1000 $(BIN)/python -m pytest tests/end_to_end/test_containment.py -k many_starts
 
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py

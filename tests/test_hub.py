@@ -1,5 +1,6 @@
 """The hub as a whole: where it listens, and the order in which it stops."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,33 @@ def test_stop_of_what_has_not_begun(listening: ListeningReactor, tmp_path: Path)
     hub.stopService()
     assert transport.disconnecting or transport.disconnected
     assert waiting.transport.value().startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize(("uid", "user", "warnings"), [(0, "", 1), (0, "nobody", 0), (1000, "", 0)])
+def test_warning_of_root(
+    listening: ListeningReactor,
+    tmp_path: Path,
+    log: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    user: str,
+    warnings: int,
+) -> None:
+    """A hub whose services run as root says so, once and plainly, and no other does."""
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    hub = make_hub(listening, tmp_path, service_user=user)
+    hub.listen()
+    hub.startService()
+    hub.stopService()
+    assert len([line for line in log if "services run as root: give --service-user NAME" in line]) == warnings
+
+
+def test_it_starts_its_warden_and_dismisses_it(listening: ListeningReactor, tmp_path: Path) -> None:
+    """The shell that watches over the services is there from the start, and is told when all is well."""
+    hub = make_hub(listening, tmp_path)
+    hub.listen()
+    hub.startService()
+    listening.advance(0)
+    assert listening.warden is not None
+    hub.stopService()
+    assert listening.warden.told == b".\n"

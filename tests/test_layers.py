@@ -18,6 +18,8 @@ LAYERS = {
         "wshub.admission",
         "wshub.backlog",
         "wshub.config",
+        "wshub.confinement",
+        "wshub.declared",
         "wshub.deflate",
         "wshub.frames",
         "wshub.handshake",
@@ -38,13 +40,17 @@ LAYERS = {
         "wshub.first_request",
         "wshub.hub",
         "wshub.outbound",
+        "wshub.orphans",
         "wshub.pipes",
         "wshub.poller",
         "wshub.ports",
         "wshub.process",
         "wshub.resource",
+        "wshub.run",
         "wshub.supervisor",
         "wshub.testing",
+        "wshub.warden",
+        "wshub.watchdog",
         "wshub.websocket",
     ],
     3: ["wshub.tap"],
@@ -129,15 +135,15 @@ def test_no_cycles():
     assert len(order) == len(MODULES)
 
 
-def test_only_the_process_module_spawns():
-    """spawnProcess is called in one module."""
+def test_who_spawns():
+    """spawnProcess is called for services in one module, and for the warden."""
     users = {
         name
         for name, tree in MODULES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "spawnProcess"
     }
-    assert users == {"wshub.process"}
+    assert users == {"wshub.process", "wshub.warden"}
 
 
 def test_only_tap_has_the_global_reactor():

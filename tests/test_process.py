@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
 
+from wshub.confinement import Confinement
 from wshub.link import Event, ServiceLink, State
 from wshub.poller import Poller
 from wshub.process import KILL_DELAY, MAX_LINE, OUTPUT_DELAY, ServiceProcess, describe_exit, escape
@@ -19,6 +20,7 @@ from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import BINARY, DATA, NEWSOCKET
 
 GRACE = 5.0
+CONFINED = Confinement({"NAME": "value"}, ("umask=63",))
 
 
 class Started:
@@ -28,7 +30,7 @@ class Started:
         self.events: list[tuple[State, Event, bool]] = []
         self.link = ServiceLink(lambda link, event, kill: self.events.append((link.state, event, kill)))
         self.poller = Poller(reactor)
-        self.process = ServiceProcess.spawn(reactor, self.poller, "/echo", root, root / "echo.py", self.link)
+        self.process = ServiceProcess.spawn(reactor, self.poller, "/echo", root, root / "echo.py", self.link, CONFINED)
         self.child: FakeProcess = reactor.processes[-1]
         self.exited: list[object] = []
         self.process.exited.addCallback(self.exited.append)
@@ -45,8 +47,9 @@ def test_command(started: Started, tmp_path: Path) -> None:
     child = started.child
     assert child.command == [
         sys.executable,
-        *[sys.executable, "-P", "-m", "wshub.service", str(tmp_path), "/echo", str(tmp_path / "echo.py")],
+        *[sys.executable, "-P", "-m", "wshub.service", str(tmp_path), "/echo", str(tmp_path / "echo.py"), "umask=63"],
     ]
+    assert child.options["env"] == {"NAME": "value"}
     assert child.options["childFDs"].keys() == {0, 1, 2, 3, 4}
     assert (child.options["childFDs"][1], child.options["childFDs"][2]) == ("r", "r")
     assert started.process.pid == child.pid

@@ -3,28 +3,40 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wshub.config import Settings
-from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed, ServiceNotFound, ServiceUnavailable
+from wshub.errors import (
+    HubStopping,
+    ServiceCrashing,
+    ServiceEnded,
+    ServiceFailed,
+    ServiceNotFound,
+    ServiceUnavailable,
+)
 from wshub.link import ServiceLink, State
 from wshub.poller import Poller
 from wshub.supervisor import EXIT_TIME, ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
+from wshub.wire import HEARTBEAT
 
 ECHO = ("echo",)
+BACK_OFF = 0.25  # seconds between the first death and the next start, when chance adds nothing
 SETTINGS = {"start_timeout": 30.0, "stop_timeout": 5.0}
 
 
 class Supervised:
     """A supervisor of a folder with one service, ``/echo``."""
 
-    def __init__(self, reactor: FakeReactor, root: Path) -> None:
+    def __init__(self, reactor: FakeReactor, root: Path, **settings: Any) -> None:
         self.reactor = reactor
         self.file = root / "echo.py"
         self.file.write_text("first")
-        self.supervisor = ServiceSupervisor(reactor, Settings(document_root=root, **SETTINGS), Poller(reactor))
+        self.supervisor = ServiceSupervisor(
+            reactor, Settings(document_root=root, **{**SETTINGS, **settings}), Poller(reactor), {}, lambda: 0.0
+        )
 
     def start(self) -> tuple[ServiceLink, FakeProcess]:
         """Ask for the service, which must be started for it."""
@@ -33,18 +45,19 @@ class Supervised:
         assert len(self.reactor.processes) == count + 1
         return link, self.reactor.processes[-1]
 
-    def run(self) -> tuple[ServiceLink, FakeProcess]:
+    def run(self, **declared: str) -> tuple[ServiceLink, FakeProcess]:
         """The same, and let it get ready."""
         link, process = self.start()
-        process.get_ready()
+        process.get_ready(**declared)
         self.reactor.turn()
         assert link.state is State.READY
         return link, process
 
     def die(self) -> None:
-        """Run the service and let it die."""
+        """Run the service and let it die, and let those wait who then must."""
         _, process = self.run()
         process.exit(1)
+        self.reactor.advance(BACK_OFF)
 
     def change_file(self) -> None:
         """Save the file anew."""
@@ -203,6 +216,7 @@ def test_death(supervised: Supervised, log: list[str]) -> None:
     assert link.state is State.DEAD
     assert any("/echo: died: " in line and "SIGSEGV" in line for line in log)
     assert supervised.state == ("idle", 0)
+    supervised.reactor.advance(BACK_OFF)
     anew, _ = supervised.run()
     assert anew is not link
 
@@ -219,31 +233,100 @@ def test_death_that_the_pipe_tells_first(supervised: Supervised, log: list[str])
     assert any("/echo" in line and "SIGSEGV" in line for line in log)
 
 
+def test_who_comes_right_after_a_death_waits(supervised: Supervised) -> None:
+    """A short back-off is waited for: the link is there at once, the process when it may be."""
+    _, process = supervised.run()
+    process.exit(1)
+    link = supervised.supervisor.link(ECHO)
+    told = answers(link)
+    assert supervised.supervisor.link(ECHO) is link
+    supervised.reactor.advance(BACK_OFF - 0.01)
+    assert len(supervised.reactor.processes) == 1
+    supervised.reactor.advance(0.01)
+    assert len(supervised.reactor.processes) == 2
+    supervised.reactor.processes[1].get_ready()
+    supervised.reactor.turn()
+    assert told == [None]
+
+
+def test_who_comes_during_a_long_back_off_is_told_when_to_come_again(supervised: Supervised) -> None:
+    """From the third death in a row on it takes longer than a client is kept waiting."""
+    for wait in (0.25, 0.5, 1.0):
+        _, process = supervised.run()
+        process.exit(1)
+        supervised.reactor.advance(wait)
+    _, process = supervised.run()
+    process.exit(1)
+    with pytest.raises(ServiceCrashing) as caught:
+        supervised.supervisor.link(ECHO)
+    assert caught.value.retry_after == 2
+    supervised.reactor.advance(2)
+    supervised.run()
+
+
+def test_stop_during_a_back_off(supervised: Supervised) -> None:
+    """Who waits for the start is told that the hub stops, and nothing is started any more."""
+    _, process = supervised.run()
+    process.exit(1)
+    told = answers(supervised.supervisor.link(ECHO))
+    done: list[object] = []
+    supervised.supervisor.stop().addCallback(done.append)
+    assert [type(each) for each in told] == [HubStopping]
+    assert len(done) == 1
+    supervised.reactor.advance(100)
+    assert len(supervised.reactor.processes) == 1
+
+
+def crash_loop(supervised: Supervised) -> None:
+    """Let the service die five times, as soon as it may be started."""
+    for wait in (0.25, 0.5, 1.0, 2.0, 0):
+        _, process = supervised.run()
+        process.exit(1)
+        supervised.reactor.advance(wait)
+
+
 def test_crash_loop(supervised: Supervised) -> None:
     """After five deaths within thirty seconds nothing is started, until as long as was said has passed."""
     reactor = supervised.reactor
-    for _ in range(5):
-        supervised.die()
-        reactor.advance(2)
+    crash_loop(supervised)
     assert supervised.state == ("crashing", 0)
     with pytest.raises(ServiceCrashing) as caught:
         supervised.supervisor.link(ECHO)
-    assert caught.value.retry_after == 20
-    assert caught.value.headers == (("Retry-After", "20"),)
-    reactor.advance(19.5)
+    assert caught.value.retry_after == 27  # the first death is 3.75 seconds ago
+    assert caught.value.headers == (("Retry-After", "27"),)
+    reactor.advance(25)
     with pytest.raises(ServiceCrashing) as caught:
         supervised.supervisor.link(ECHO)
-    assert caught.value.retry_after == 1
-    reactor.advance(0.5)
+    assert caught.value.retry_after == 2
+    reactor.advance(2)
     supervised.run()
+
+
+def test_crash_loop_of_a_service_that_is_mended(supervised: Supervised) -> None:
+    """As soon as the file is another, what is known of the old one does not count."""
+    crash_loop(supervised)
+    supervised.change_file()
+    assert supervised.state == ("idle", 0)
+    supervised.run()
+
+
+def test_limits_of_a_crash_loop(reactor: FakeReactor, tmp_path: Path) -> None:
+    """How often, and within what time, are settings."""
+    supervised = Supervised(reactor, tmp_path, restart_intensity=2, restart_period=10.0)
+    for _ in range(2):
+        supervised.die()
+    with pytest.raises(ServiceCrashing) as caught:
+        supervised.supervisor.link(ECHO)
+    assert caught.value.retry_after == 10  # less the back-off
 
 
 def test_deaths_far_between_are_no_loop(supervised: Supervised) -> None:
-    """A service that dies once in a while is started anew every time."""
+    """A service that dies once in a while is started anew every time, and soon."""
     for _ in range(20):
-        supervised.die()
-        supervised.reactor.advance(10)
-    supervised.run()
+        _, process = supervised.run()
+        supervised.reactor.advance(30)
+        process.exit(1)
+        supervised.reactor.advance(BACK_OFF)
 
 
 def test_no_process_to_be_had(supervised: Supervised, log: list[str]) -> None:
@@ -332,6 +415,154 @@ def test_starts_and_deaths_are_counted(supervised: Supervised) -> None:
     for _ in range(2):
         _, process = supervised.run()
         process.exit(by_signal=signal.SIGKILL)
+        supervised.reactor.advance(2)
     counts = supervised.supervisor.accounting.service("/echo")
     assert counts.starts == 2
     assert counts.deaths == {"it ended by signal SIGKILL": 2}
+
+
+def test_no_sign_of_life(supervised: Supervised, log: list[str]) -> None:
+    """A process that says nothing for as long as its service has declared is killed; its clients get 1011."""
+    link, process = supervised.run(hang_timeout="6")
+    socket = FakeSocket()
+    link.open(socket, OPENING)
+    for _ in range(20):
+        supervised.reactor.advance(1)
+        process.send((HEARTBEAT, 0, b""))
+        supervised.reactor.turn()
+    for _ in range(4):
+        supervised.reactor.advance(1)
+    assert process.signals == []
+    for _ in range(2):
+        supervised.reactor.advance(1)
+    assert process.signals == [signal.SIGKILL]
+    assert socket.closed == (1011, b"The service died.")
+    process.exit(by_signal=signal.SIGKILL)
+    assert any("/echo: died: it gave no sign of life" in line for line in log)
+    assert supervised.reactor.getDelayedCalls() == []
+
+
+def test_hub_that_was_stopped_itself(supervised: Supervised) -> None:
+    """A time during which the hub did not look, however long, is not held against anybody."""
+    _, process = supervised.run(hang_timeout="6")
+    supervised.reactor.advance(3600)
+    process.send((HEARTBEAT, 0, b""))
+    supervised.reactor.turn()
+    supervised.reactor.advance(3600)
+    assert process.signals == []
+
+
+@pytest.mark.parametrize("declared", ["setting", "class"])
+def test_idle_service_finishes(reactor: FakeReactor, tmp_path: Path, declared: str, log: list[str]) -> None:
+    """A service without clients is asked to finish after its time, which is no death; the next client starts it."""
+    supervised = Supervised(reactor, tmp_path, idle_timeout=10.0 if declared == "setting" else 3600.0)
+    link, process = supervised.run(**({"idle_timeout": "10"} if declared == "class" else {}))
+    reactor.advance(9)
+    socket_id = link.open(FakeSocket(), OPENING)
+    reactor.advance(100)
+    assert supervised.state == ("running", 1)
+    link.close(socket_id, 1000, "")
+    reactor.advance(9.9)
+    assert supervised.state == ("running", 0)
+    reactor.advance(0.1)
+    process.read()
+    assert process.input_is_closed
+    assert supervised.state == ("idle", 0)
+    process.exit()
+    assert link.counts.deaths == {}
+    assert not any("died" in line for line in log)
+    supervised.run()
+
+
+def test_who_comes_while_an_idle_service_finishes(reactor: FakeReactor, tmp_path: Path) -> None:
+    """There are never two processes of a service: who comes waits for the old one's exit, then for the new one."""
+    supervised = Supervised(reactor, tmp_path, idle_timeout=10.0)
+    _, process = supervised.run()
+    reactor.advance(10)
+    told = answers(supervised.supervisor.link(ECHO))
+    assert len(reactor.processes) == 1
+    process.exit()
+    assert len(reactor.processes) == 2
+    reactor.processes[1].get_ready()
+    reactor.turn()
+    assert told == [None]
+    assert supervised.state == ("running", 0)
+
+
+def test_stop_while_an_idle_service_finishes(reactor: FakeReactor, tmp_path: Path) -> None:
+    """The hub waits for it, and starts no other, though a client waits."""
+    supervised = Supervised(reactor, tmp_path, idle_timeout=10.0)
+    _, process = supervised.run()
+    reactor.advance(10)
+    told = answers(supervised.supervisor.link(ECHO))
+    done: list[object] = []
+    supervised.supervisor.stop().addCallback(done.append)
+    assert [type(each) for each in told] == [HubStopping]
+    assert done == []
+    process.exit()
+    assert len(done) == 1
+    assert len(reactor.processes) == 1
+
+
+def test_eager_service(reactor: FakeReactor, tmp_path: Path) -> None:
+    """It runs as soon as the hub does, is not idle without clients, and comes back without one when it has died."""
+    (tmp_path / "echo.py").write_text("")
+    supervised = Supervised(reactor, tmp_path, eager=("/echo",), idle_timeout=1.0)
+    supervised.supervisor.start()
+    (process,) = reactor.processes
+    process.get_ready()
+    reactor.turn()
+    reactor.advance(100)
+    assert supervised.state == ("running", 0)
+    process.exit(1)
+    reactor.advance(BACK_OFF)
+    assert len(reactor.processes) == 2
+
+
+def test_eager_service_that_finishes(reactor: FakeReactor, tmp_path: Path) -> None:
+    """A normal end of a transient service is its own business: no start before the next client."""
+    (tmp_path / "echo.py").write_text("")
+    supervised = Supervised(reactor, tmp_path, eager=("/echo",))
+    supervised.supervisor.start()
+    reactor.processes[0].get_ready()
+    reactor.turn()
+    reactor.processes[0].exit(0)
+    reactor.advance(100)
+    assert len(reactor.processes) == 1
+    supervised.run()
+
+
+def test_permanent_service(supervised: Supervised) -> None:
+    """It comes back by itself after every end, a normal one too, but not into a loop, and not when the hub stops."""
+    _, process = supervised.run(restart="permanent")
+    for number in range(1, 5):
+        process.exit(0)
+        supervised.reactor.advance(BACK_OFF * 2 ** (number - 1))
+        assert len(supervised.reactor.processes) == number + 1
+        process = supervised.reactor.processes[-1]
+        process.get_ready(restart="permanent")
+        supervised.reactor.turn()
+    process.exit(0)
+    supervised.reactor.advance(10)
+    assert len(supervised.reactor.processes) == 5
+    supervised.reactor.advance(20)
+    assert len(supervised.reactor.processes) == 6
+    supervised.reactor.processes[-1].get_ready(restart="permanent")
+    supervised.reactor.turn()
+    supervised.supervisor.stop()
+    supervised.reactor.processes[-1].exit(0)
+    supervised.reactor.advance(100)
+    assert len(supervised.reactor.processes) == 6
+    assert supervised.reactor.getDelayedCalls() == []
+
+
+def test_temporary_service(supervised: Supervised) -> None:
+    """It is not started again, however it ended, until its file changes."""
+    _, process = supervised.run(restart="temporary")
+    process.exit(0)
+    supervised.reactor.advance(1000)
+    assert supervised.state == ("ended", 0)
+    with pytest.raises(ServiceEnded):
+        supervised.supervisor.link(ECHO)
+    supervised.change_file()
+    supervised.run()

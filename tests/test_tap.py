@@ -1,12 +1,14 @@
 """The command line's options, without a process."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 import wshub
 from wshub.config import Settings
-from wshub.tap import Options
+from wshub.tap import Options, follow_monotonic_clock
+from wshub.testing import FakeReactor
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +53,10 @@ def test_options(folder: Path) -> None:
     """Each option is a setting, long and short; paths become absolute, because a daemon moves elsewhere."""
     settings = parse(
         *["--port", "80", "-p", "unix:/run/x", "-o", "::1", "-d", "mine", "--html", "pages", "--compression"],
-        *["--max-message-size", "4MiB", "--origin", "https://a", "--origin", "*"],
+        *["--max-message-size", "4MiB", "--origin", "https://a", "--origin", "*", "--service-user", "nobody"],
         *["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"],
     )
+    assert settings.service_user == "nobody"
     assert settings.endpoints == ["tcp:80:interface=\\:\\:1", "unix:/run/x"]
     assert settings.document_root == folder / "mine"
     assert settings.html == folder / "pages"
@@ -131,3 +134,12 @@ def test_help_names_every_option() -> None:
     for option in ("--port=", "--host=", "--document-root=", "--html=", "--config=", "--compression", "--origin="):
         assert option in text
     assert text.count("[default: ") >= 5
+
+
+def test_time_is_not_the_wall_clocks() -> None:
+    """The reactor's time is the monotonic clock's, and what is scheduled goes by it."""
+    reactor = FakeReactor()
+    follow_monotonic_clock(reactor)
+    before = time.monotonic()
+    assert before <= reactor.seconds() <= time.monotonic()
+    assert before + 5 <= reactor.callLater(5, print).getTime() <= time.monotonic() + 5

@@ -16,8 +16,9 @@ A message is never cut. One that is larger than the bound by itself waits if not
 
 from collections import deque
 
-CLOSE, DROP_OLDEST, DROP_NEWEST, PAUSE = "close", "drop-oldest", "drop-newest", "pause"
-POLICIES = (CLOSE, DROP_OLDEST, DROP_NEWEST, PAUSE)
+from wshub.wire import SLOW_CLIENTS
+
+CLOSE, DROP_OLDEST, DROP_NEWEST, PAUSE = SLOW_CLIENTS
 
 PIECE = 64 << 10  # bytes; what is given to the transport at once, which is what it has room for before it is full
 

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NewType, get_type_hints
 
-from wshub.errors import ConfigError
+from wshub.errors import ConfigError, ServiceNotFound
 from wshub.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
 from wshub.origins import OriginPolicy
 from wshub.proxies import HEADERS, X_FORWARDED, Networks
+from wshub.routing import Route, ServiceFolder, parse_route, split_path
 from wshub.wire import MAX_MESSAGE
+
+MAX_WAIT = 30 * 86400
+"""The longest time that may be waited for something that may well never happen, in seconds."""
 
 DEFAULT_PORT = "12345"
 DEFAULT_FOLDER = Path("services")
@@ -85,6 +89,29 @@ class Settings:
     stop_timeout: float = 5.0
     """What clients, then services, are given when the hub stops; after that TERM, and one second later KILL."""
 
+    restart_intensity: Count = Count(5)
+    """How often a service may die within `restart_period` before it is left alone for a while."""
+    restart_period: float = 30.0
+    """See `restart_intensity`."""
+    hang_timeout: float = 15.0
+    """How long a service process may give no sign of life; 0 for ever."""
+    idle_timeout: float = 0.0
+    """How long a service may be without clients before it is asked to finish; 0 for ever."""
+    eager: tuple[str, ...] = ()
+    """Paths of services that run as soon as the hub does."""
+    service_user: str = ""
+    """The user that services run as; empty for the hub's own."""
+    service_environment: tuple[str, ...] = ()
+    """Environment variables that services get besides the usual ones: names, or ``NAME=value``."""
+    service_umask: Count = Count(0o077)
+    """The permissions that files of services do not get."""
+    service_memory: int = 0
+    """How much memory of its own each service process may have; 0 for no limit."""
+    service_processes: Count = Count(0)
+    """How many processes and threads a service's user may have when the service starts another; 0 for no limit."""
+    service_descriptors: Count = Count(0)
+    """How many open files each service process may have; 0 for the hub's own limit."""
+
     def __post_init__(self) -> None:
         if not self.port:
             raise ConfigError("port names none: leave it out for 12345")
@@ -112,10 +139,28 @@ class Settings:
         if not 0 <= self.ping_interval <= 3600:
             raise ConfigError(f"ping_interval must be 0 to 3600 seconds, not {self.ping_interval}")
         self._check_who_may_connect()
-        for name in ("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
+        for name in (
+            *("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"),
+            "restart_period",
+        ):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
+        for name in ("hang_timeout", "idle_timeout"):
+            if not 0 <= getattr(self, name) <= MAX_WAIT:
+                raise ConfigError(f"{name} must be 0 (never) or at most {MAX_WAIT} seconds, not {getattr(self, name)}")
+        if not 0 < self.restart_intensity <= 1000:
+            raise ConfigError(f"restart_intensity must be 1 to 1000, not {self.restart_intensity}")
+        if not 0 <= self.service_umask <= 0o777:
+            raise ConfigError(f"service_umask must be 0 to 0o777, not {self.service_umask:#o}")
+        for name, least in (("service_memory", 16 << 20), ("service_processes", 1), ("service_descriptors", 16)):
+            if getattr(self, name) != 0 and not least <= getattr(self, name) < 1 << 63:
+                raise ConfigError(f"{name} must be 0 (no limit) or at least {least}, not {getattr(self, name)}")
+        for variable in self.service_environment:
+            if "\0" in variable or not variable.partition("=")[0]:
+                raise ConfigError(f"service_environment: {variable!r} is neither a NAME nor NAME=value")
         check_folder("document_root", self.document_root)
+        for path in self.eager:
+            find_service(self.document_root, path)
         if self.html is not None:
             check_folder("html", self.html)
 
@@ -248,6 +293,16 @@ def check_folder(name: str, folder: Path) -> None:
         raise ConfigError(f"{name}: there is no folder {folder}") from None
     except OSError as error:
         raise ConfigError(f"{name}: {folder} cannot be read: {error.strerror}") from None
+
+
+def find_service(folder: Path, path: str) -> Route:
+    """The route of an `eager` service. Raise `ConfigError` if there is no such service."""
+    try:
+        route = parse_route(split_path(path.encode()))
+        ServiceFolder(folder).module(route)
+    except ServiceNotFound:
+        raise ConfigError(f"eager: there is no service {path!r} in {folder}; write its path as in its URL") from None
+    return route
 
 
 def with_absolute_paths(settings: Settings) -> Settings:

@@ -11,6 +11,7 @@
     │       ├── ServiceFailed       it does not start                        500
     │       ├── ServiceCrashing     it died too often of late                503, Retry-After
     │       ├── ServiceFull         it has as many clients as it may         503, Retry-After
+    │       ├── ServiceEnded        it is not to be started again            503
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
         ├── HandshakeError          a client's request cannot be served      HTTP status
@@ -90,7 +91,7 @@ class ServiceFailed(ServiceUnavailable):
 
 
 class ServiceCrashing(ServiceUnavailable):
-    """The service died too often of late; `retry_after` is in whole seconds, at least 1."""
+    """The service died a moment ago, or too often of late; `retry_after` is in whole seconds, at least 1."""
 
     status = 503
 
@@ -109,6 +110,15 @@ class ServiceFull(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__("The service has too many clients. Try again later.", headers=(RETRY_LATER,))
+
+
+class ServiceEnded(ServiceUnavailable):
+    """A `temporary` service has ended: it is not started again."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The service has ended.")
 
 
 class HubStopping(ServiceUnavailable):

@@ -14,6 +14,7 @@ from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
+from wshub.orphans import reap_orphans
 from wshub.poller import Poller
 from wshub.ports import PatientPort
 from wshub.resource import UrlNode, make_site
@@ -65,6 +66,9 @@ class Hub(Service):
     def startService(self) -> None:
         """Tell where services can be reached."""
         super().startService()
+        if os.geteuid() == 0 and not self._settings.service_user:
+            self._log.warn("services run as root: give --service-user NAME, or run twistd with --uid")
+        self._reactor.callLater(0, self._start)  # once the reactor runs
         self._log.info("services are in {folder}", folder=self._settings.document_root)
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
@@ -78,6 +82,11 @@ class Hub(Service):
                 wanted=wanted,
             )
 
+    def _start(self) -> None:
+        reap_orphans(self._reactor)
+        self.supervisor.warden.start(self._reactor)
+        self.supervisor.start()
+
     @inlineCallbacks
     def stopService(self) -> Any:
         """Stop in order; the result fires when everything has stopped."""
@@ -86,6 +95,7 @@ class Hub(Service):
         yield DeferredList([port.stopListening() for port in self.ports])
         yield self._close_clients()
         yield self.supervisor.stop()
+        self.supervisor.warden.dismiss()
         self._poller.close()
         self._log.info("stopped")
 

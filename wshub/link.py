@@ -12,6 +12,7 @@ The life of a link. An event that is not in a state's column changes nothing the
     HUNG_UP    it closed its pipe                   FAILED †    DEAD †      STOPPING
     EXITED     it is no more                        FAILED      DEAD        DEAD
     LATE       it took too long to get READY        FAILED †
+    SILENT     it gave no sign of life                          DEAD †
     STOP       the hub has closed its pipe          STOPPING    STOPPING
 
     †  the process is to be killed
@@ -25,9 +26,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
-from wshub import backlog
 from wshub import frames as websocket
 from wshub.accounting import Counts
+from wshub.declared import Declared, parse_declared
 from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
@@ -36,6 +37,7 @@ from wshub.wire import (
     CLOSE,
     DATA,
     FAILED,
+    HEARTBEAT,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
@@ -85,6 +87,7 @@ class Event(Enum):
     HUNG_UP = "it closed its pipe"
     EXITED = "it exited"
     LATE = "it did not get ready in time"
+    SILENT = "it gave no sign of life"
     STOP = "it is asked to stop"
 
 
@@ -102,6 +105,7 @@ _TABLE: dict[tuple[State, Event], tuple[State, bool]] = {
     (State.READY, Event.BROKE): (State.DEAD, KILL),
     (State.READY, Event.HUNG_UP): (State.DEAD, KILL),
     (State.READY, Event.EXITED): (State.DEAD, not KILL),
+    (State.READY, Event.SILENT): (State.DEAD, KILL),
     (State.READY, Event.STOP): (State.STOPPING, not KILL),
     (State.STOPPING, Event.READY): (State.STOPPING, not KILL),
     (State.STOPPING, Event.FAILED): (State.DEAD, not KILL),
@@ -147,9 +151,10 @@ class ServiceLink:
         self.name = ""
         """The route, as the log has it."""
         self.counts = counts or Counts()
-        self.subprotocols: tuple[str, ...] = ()
-        self.slow_clients = backlog.CLOSE
-        """What happens to a client that does not read as fast as it is sent to: see `wshub.backlog`."""
+        self.declared = Declared()
+        """What its class wishes, once it is ready."""
+        self.failure: ServiceUnavailable = ServiceFailed()
+        """What whoever waits for it is told if it does not start."""
         self.sockets: dict[int, Socket] = {}
         self.traceback = ""
         """Why it does not start, in its own words."""
@@ -158,6 +163,8 @@ class ServiceLink:
         self.on_hold: Callable[[bool], object] = lambda is_held: None
         """Called when nothing is to be read from the process, because of its slow clients, and when it is again."""
         self._held_by: set[int] = set()
+        self.on_empty: Callable[[], object] = lambda: None
+        """Called when the last socket has gone."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
         self._last_id = 0
@@ -169,6 +176,11 @@ class ServiceLink:
         self._indirect: list[int] = []
 
     # Its life.
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What it speaks, in order of preference."""
+        return self.declared.subprotocols
 
     def happen(self, event: Event) -> None:
         """Something happened: go where the table says, and let those know whom it concerns."""
@@ -187,7 +199,7 @@ class ServiceLink:
         elif self.state is State.STOPPING:
             self._tell_waiting(HubStopping())
         else:
-            self._tell_waiting(ServiceFailed())
+            self._tell_waiting(self.failure)
 
     def when_ready(self, told: Callable[[ServiceUnavailable | None], None]) -> None:
         """Call `told` with None once the service is ready, at once if it is; or with why it never will be."""
@@ -196,7 +208,7 @@ class ServiceLink:
         elif self.state is State.READY:
             told(None)
         else:
-            told(HubStopping() if self.state is State.STOPPING else ServiceFailed())
+            told(HubStopping() if self.state is State.STOPPING else self.failure)
 
     def _tell_waiting(self, why_not: ServiceUnavailable | None) -> None:
         waiting, self._waiting = self._waiting, []
@@ -223,6 +235,8 @@ class ServiceLink:
             self.release(socket_id)
             self.counts.closed[code] += 1
             self.post(CLOSE, socket_id, encode_gone(code, reason))
+            if not self.sockets:
+                self.on_empty()
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""
@@ -270,6 +284,11 @@ class ServiceLink:
         if not self._held_by:
             self.on_hold(True)
         self._held_by.add(socket_id)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read from the process at the moment."""
+        return bool(self._held_by)
 
     def release(self, socket_id: int) -> None:
         """There is room again for this client."""
@@ -327,7 +346,7 @@ class ServiceLink:
         elif kind == FAILED:
             self.traceback = payload.decode(errors="replace")
             self.happen(Event.FAILED)
-        else:
+        elif kind != HEARTBEAT:  # which is heard as any other byte is
             raise WireError(f"a transaction of the unknown kind {kind}")
 
     def end_of_stream(self) -> None:
@@ -337,10 +356,7 @@ class ServiceLink:
     def _become_ready(self, declared: dict[str, str]) -> None:
         if self.state is State.READY:
             raise WireError("a second READY")
-        self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
-        self.slow_clients = declared.get("slow_clients", backlog.CLOSE)
-        if self.slow_clients not in backlog.POLICIES:
-            raise WireError(f"a READY with slow_clients {self.slow_clients!r}")
+        self.declared = parse_declared(declared)
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:

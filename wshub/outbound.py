@@ -125,13 +125,13 @@ class Outbound:
             link.tell_slow(self.wshub_id, True)
         if backlog.has_room(frame, limit):
             backlog.add(frame)
-        elif link.slow_clients == CLOSE:
+        elif link.declared.slow_clients == CLOSE:
             link.counts.dropped[SLOW] += backlog.clear() + 1
             self.wshub_overflowed = True
             self.wshub_close(*TRY_AGAIN_LATER)
-        elif link.slow_clients == DROP_NEWEST:
+        elif link.declared.slow_clients == DROP_NEWEST:
             link.counts.dropped[SLOW] += 1
-        elif link.slow_clients == DROP_OLDEST:
+        elif link.declared.slow_clients == DROP_OLDEST:
             link.counts.dropped[SLOW] += backlog.make_room(frame, limit)
             backlog.add(frame)
         else:

@@ -22,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wshub.confinement import Confinement
 from wshub.descriptors import is_short_for_services
 from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
@@ -44,7 +45,9 @@ class ServiceProcess(ProcessProtocol):
         self.pid: int | None = None
         """Until it has exited."""
         self.how = ""
-        """How it ended, once it has: by itself, or else why it was killed."""
+        """How it ended, once it has: by itself, or else that it was killed."""
+        self.on_sign_of_life: Callable[[], object] = lambda: None
+        """Called whenever anything comes from it."""
         self._reactor = reactor
         self._link = link
         self._log = Logger(namespace=name)
@@ -56,7 +59,14 @@ class ServiceProcess(ProcessProtocol):
 
     @classmethod
     def spawn(
-        cls, reactor: Any, poller: Poller, route: str, root: Path, module: Path, link: ServiceLink
+        cls,
+        reactor: Any,
+        poller: Poller,
+        route: str,
+        root: Path,
+        module: Path,
+        link: ServiceLink,
+        confinement: Confinement,
     ) -> "ServiceProcess":
         """Start the process that serves `route` with `module`. Raise `OSError` if the system cannot."""
         self = cls(reactor, f"service {route}", link)
@@ -74,8 +84,8 @@ class ServiceProcess(ProcessProtocol):
             self.pid = reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module)],
-                env=dict(os.environ),
+                [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module), *confinement.arguments],
+                env=confinement.environment,
                 childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes},
             ).pid
         except OSError:
@@ -146,6 +156,7 @@ class ServiceProcess(ProcessProtocol):
     # What it says and does.
 
     def _received(self, data: bytes | memoryview) -> None:
+        self.on_sign_of_life()
         try:
             self._link.receive(data)
         except WireError as error:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ class Options(UsageOptions):
         """Address or network of a proxy whose X-Forwarded headers are believed; may be repeated."""
         self._given["trusted_proxies"] = (*self._given.get("trusted_proxies", ()), network)
 
+    def opt_service_user(self, name: str) -> None:
+        """User that services run as; for a hub that is started as root."""
+        self._given["service_user"] = name
+
     def opt_config(self, file: str) -> None:
         """TOML file with these settings and more. The command line overrides it."""
         self._config = parse_path_option("config", file)
@@ -119,13 +124,23 @@ def makeService(options: Options) -> Hub:
     """The hub that the options ask for, on the global reactor, with its ports open."""
     from twisted.internet import reactor  # noqa: PLC0415 - see above
 
-    hub = Hub(reactor, options.settings)
+    follow_monotonic_clock(reactor)
     try:
+        hub = Hub(reactor, options.settings)
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"twistd wshub: {error}") from None
     reactor.callWhenRunning(take_signals, reactor)
     return hub
+
+
+def follow_monotonic_clock(reactor: Any) -> None:
+    """Let the reactor's time be one that nobody sets.
+
+    Twisted's is the wall clock: set an hour forward it would make every timeout expire at once, set back it would keep
+    them from expiring for an hour. Nothing is scheduled yet that would have been by the other clock.
+    """
+    reactor.seconds = time.monotonic
 
 
 def take_signals(reactor: Any) -> None:

@@ -3,6 +3,7 @@
 ==============  =========================================================================================
 `FakeReactor`   a clock that stands still, spawns `FakeProcess`es, and reads and writes real pipes by the turn
 `FakeProcess`   a service process that does what the test says
+`FakeShell`     the process of the hub's that serves nobody
 `FakeSocket`    a client's connection as a `ServiceLink` sees it: keeps what is sent to it
 ==============  =========================================================================================
 
@@ -76,13 +77,19 @@ class FakeReactor(Clock):
         """All that were spawned, the first one first."""
         self.cannot_spawn: OSError | None = None
         """What `spawnProcess` raises."""
+        self.warden: FakeShell | None = None
+        """The one process that serves nobody."""
         self._readers: set[Any] = set()
         self._writers: set[Any] = set()
 
-    def spawnProcess(self, protocol: Any, program: str, arguments: list[str], **options: Any) -> "FakeProcess":
+    def spawnProcess(self, protocol: Any, program: str, arguments: list[str], **options: Any) -> Any:
         """Start nothing, and keep all of it for the test."""
         if self.cannot_spawn:
             raise self.cannot_spawn
+        if FROM_HUB not in options["childFDs"]:
+            self.warden = FakeShell()
+            protocol.makeConnection(self.warden)
+            return self.warden
         process = FakeProcess(FIRST_PID + len(self.processes), protocol, [program, *arguments], options)
         self.processes.append(process)
         protocol.makeConnection(process)
@@ -142,6 +149,17 @@ class FakeReactor(Clock):
         """Close what the processes have open."""
         for process in self.processes:
             process.close_pipes()
+
+
+class FakeShell:
+    """A process that is told something on its standard input."""
+
+    def __init__(self) -> None:
+        self.told = b""
+
+    def write(self, data: bytes) -> None:
+        """What `ProcessProtocol`s call on their transport."""
+        self.told += data
 
 
 class FakeProcess:

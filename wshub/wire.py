@@ -19,21 +19,7 @@ each (1 <= count <= MAX_COUNT). Nothing but the columns varies in it, so its fra
 :func:`decode_columns` compares the four constant pieces and reads the columns where they must be. No unpickler ever
 sees what the other end wrote: even with every global refused, nine bytes can make one take gigabytes.
 
-================  ====  ======  ===============================================================================
-NEWSOCKET         0     service lines: host, port, path, query, subprotocol or nothing, then headers ``name: value``
-DATA              1     both    a text message as UTF-8
-CLOSE             2     both    code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455,
-                                section 5.5.1. To a service: exactly one for each NEWSOCKET, nothing after it
-BINARY            3     both    a binary message
-MULTICAST         4     hub     count: u32, then that many socket ids: u64, then a text message; socket id 0
-MULTICAST_BINARY  5     hub     the same with a binary message
-READY             6     hub     lines ``name value`` of what the class declares; once, before anything else; socket id 0
-FAILED            7     hub     the traceback of why there is no service, as text; nothing follows; socket id 0
-SYNC              8     both    nothing. To a service: to be answered with a SYNC once everything before it about this
-                                socket has been dealt with
-SLOW              14    service 1 byte: 1 when messages for this client begin to wait in the hub, 0 when none wait
-================  ====  ======  ===============================================================================
-
+================  ====  ======  ========================================================================
 The middle column says who is told so. The hub checks whatever a service says, a service trusts the hub. The seed's
 kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends are always
 of one version: the hub starts the service's interpreter with its own package.
@@ -65,7 +51,17 @@ MULTICAST_BINARY = 5
 READY = 6
 FAILED = 7
 SYNC = 8
+HEARTBEAT = 10
 SLOW = 14
+
+RESTARTS = ("permanent", "transient", "temporary")
+"""What a service's `restart` may be; OTP's words."""
+
+SLOW_CLIENTS = ("close", "drop-oldest", "drop-newest", "pause")
+"""What a service's `slow_clients` may be."""
+
+BEATS = 6
+"""How often a service that lives says so within the time after which its silence is its death."""
 
 Transaction = tuple[int, int, "Any"]
 """``(kind, socket_id, payload)``, the payload as Python has it: see :func:`decode_for_service`"""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def start_hub(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
     """Start a hub of the test's own, in `tmp_path`: for what stops it, or needs options."""
     hubs: list[HubProcess] = []
 
-    def start(*options: str, **settings: str) -> HubProcess:
+    def start(*options: str, **settings: Any) -> HubProcess:
         hubs.append(HubProcess(tmp_path, *options, **settings))
         return hubs[-1]
 

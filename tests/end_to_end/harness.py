@@ -52,6 +52,12 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
+def cpu_time(pid: int) -> float:
+    """The seconds of processor time that a process and its children that have exited have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def zombies_of(parent: int) -> list[int]:
     """The children of `parent` that have exited and were not waited for."""
     found = []
@@ -69,7 +75,15 @@ def zombies_of(parent: int) -> list[int]:
 class HubProcess:
     """``twistd -n wshub`` with `folder` as its current folder, on a free port of the loopback interface."""
 
-    def __init__(self, folder: Path, *options: str, port: str = LOOPBACK, bring_services: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        port: str = LOOPBACK,
+        bring_services: bool = True,
+        twistd: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder.resolve()
         self.services = self.folder / "services"
         if bring_services and not self.services.exists():
@@ -81,8 +95,9 @@ class HubProcess:
         self._has_ended = False
         self._is_checked = False
         self.process = subprocess.Popen(
-            [TWISTD, "-n", "--pidfile=", "wshub", "--port", port, *options],
+            [TWISTD, "-n", "--pidfile=", *twistd, "wshub", "--port", port, *options],
             cwd=self.folder,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -228,3 +228,37 @@ def test_killed_hub_leaves_no_stubborn_service(tmp_path: Path) -> None:
             eventually(lambda: not processes_in(hub.folder), "all gone", 2)
     finally:
         hub.kill()
+
+
+HANGS = {"stopped": "os.kill(os.getpid(), signal.SIGSTOP)", "stuck": "re.match('(a+)+b', 'a' * 60)"}
+
+
+def test_killed_hub_leaves_no_service_that_hangs(tmp_path: Path) -> None:
+    """Fault: kill -9 of a hub, one service of which is stopped, and in another of which a regular expression keeps
+    Python's lock; each has a child that ignores every signal but KILL. Seen: all are gone within two seconds.
+    """
+    hub = HubProcess(tmp_path)
+    try:
+        for name, act in HANGS.items():
+            hub.save(
+                f"{name}.py",
+                f"""
+                import os, re, signal, subprocess
+                import wshub
+
+                class Service(wshub.Service):
+                    def on_message(self, client, data):
+                        subprocess.Popen(["sh", "-c", "trap '' HUP INT TERM; while :; do sleep 1; done"])
+                        client.close(4000)
+                        self._channel.flush()
+                        {act}
+                """,
+            )
+            with hub.connect(f"/{name}") as client:
+                client.send("go")
+                assert closed_with(client)[0] == 4000
+        assert len(processes_in(hub.folder)) >= 5
+        os.kill(hub.process.pid, signal.SIGKILL)
+        eventually(lambda: not processes_in(hub.folder), "all gone", 2)
+    finally:
+        hub.kill()

@@ -273,7 +273,7 @@ def inherited_descriptors():
 class ServiceProcess(HubSide):
     """A service in a process of its own, as the hub starts it."""
 
-    def __init__(self, root, route, module, stdin=b""):
+    def __init__(self, root, route, module, stdin=b"", limits=()):
         super().__init__()
         stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
@@ -285,7 +285,7 @@ class ServiceProcess(HubSide):
         high = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for place, fd in places.items()}
         self.pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module)],
+            [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module), *limits],
             {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             file_actions=[
                 *((os.POSIX_SPAWN_CLOSE, fd) for fd in inherited_descriptors()),

@@ -16,7 +16,7 @@ from wshub.frames import TEXT, make_frame
 from wshub.link import ServiceLink, State
 from wshub.service import __main__ as main_module
 from wshub.service.__main__ import MAX_TRACEBACK, format_traceback, put_on_path
-from wshub.service.base import declared_subprotocols
+from wshub.service.declare import declared_subprotocols
 from wshub.wire import CLOSE, DATA, FAILED, NEWSOCKET, encode_columns
 
 from .conftest import ServiceProcess, encode_transactions, opening
@@ -56,7 +56,7 @@ def files_in(traceback):
 def test_a_whole_life(start_service, base):
     """READY, every hook in order, exit status 0 when the hub hangs up, and nothing on stderr."""
     service = start_service(BASES[base])
-    assert service.declared == {"subprotocols": ""}
+    assert service.declared == {"subprotocols": "", "restart": "transient", "hang_timeout": "0.0"}
     client = service.connect(host="192.0.2.1", port=4711)
     service.message(client, "text", b"bytes")
     assert [payload for _, _, payload in service.get_many(2)] == [b"text", b"bytes"]
@@ -430,7 +430,7 @@ def test_service_of_a_folder(start_service, service_root, route):
     module.write_text("import wshub\nclass Service(wshub.Service):\n    def on_open(self, c): c.send(__file__)\n")
     service = ServiceProcess(service_root, route, module)
     try:
-        assert service.get_ready() == {"subprotocols": ""}
+        assert service.get_ready()["subprotocols"] == ""
         client = service.connect()
         assert service.get_text() == (client, str(module))
         assert service.stop() == 0
@@ -441,7 +441,7 @@ def test_service_of_a_folder(start_service, service_root, route):
 def test_service_from_elsewhere(start_service, service_root):
     """A class Service that the module only imports will do."""
     (service_root / "real.py").write_text("import wshub\nclass Service(wshub.Service): subprotocols = ['a']\n")
-    assert start_service("from real import Service").declared == {"subprotocols": "a"}
+    assert start_service("from real import Service").declared["subprotocols"] == "a"
 
 
 # What the class declares.
@@ -477,7 +477,7 @@ def test_subprotocols_of_a_class(start_service, base):
     service = start_service(
         f"import wshub, Services\nclass Service({base}):\n    subprotocols = ('b', 'a')\n    run = print"
     )
-    assert service.declared == {"subprotocols": "b,a"}
+    assert service.declared["subprotocols"] == "b,a"
 
 
 @pytest.mark.parametrize("base", ["wshub.Service", "wshub.AsyncService", "Services.Service"])
@@ -502,7 +502,7 @@ def test_subprotocols_of_an_instance(start_service):
                 self.subprotocols = ("late",)
         """
     )
-    assert service.declared == {"subprotocols": "late"}
+    assert service.declared["subprotocols"] == "late"
 
 
 @pytest.mark.parametrize("base", ["wshub.Service", "wshub.AsyncService"])

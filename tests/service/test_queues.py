@@ -644,7 +644,7 @@ LOOPS = {
 def test_every_way_to_loop(start_service, name):
     """Echo in order, end with status 0 and nothing on stderr, however run() waits for its transactions."""
     service = start_service(LOOPS[name])
-    assert service.declared == {"subprotocols": "old"}
+    assert service.declared["subprotocols"] == "old"
     clients = [service.connect(), service.connect()]
     texts = [str(number) for number in range(60)]
     for client in clients:

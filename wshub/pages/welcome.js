@@ -20,6 +20,7 @@ const REFRESH_MS = 2000;
 const STATE_TEXT = {
   failed: "failed, see the hub's log",
   crashing: "crashing, see the hub's log",
+  ended: "ended, and not to be started again",
 };
 
 const rows = new Map();

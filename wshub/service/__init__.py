@@ -2,6 +2,9 @@
 
 ===============  ======================================================================================
 `__main__`       the process: finds the class in the module, says READY or FAILED, serves until the end
+`confine`        who the process is and how much it may have, before the author's code runs
+`watcher`        the thread that says that the process lives, and ends it when the hub is gone
+`declare`        what the class says of itself, for READY
 `channel`        its end of the two pipes: transactions in, transactions out, in batches
 `client`         one connected client
 `base`           what all services written with hooks have: clients, broadcast, what goes wrong in a hook

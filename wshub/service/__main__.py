@@ -1,55 +1,58 @@
-"""A service process: ``python -P -m wshub.service ROOT ROUTE MODULE``, started by the hub with its pipes in place.
+"""A service process: ``python -P -m wshub.service ROOT ROUTE MODULE [NAME=VALUE ...]``.
 
-It says READY once the first client may come, or FAILED and why there will be none, and serves until the hub closes the
-pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr are the author's own: the hub logs them.
+The hub starts it with its pipes in place. It says READY once the first client may come, or FAILED and why there will be
+none, and serves until the hub closes the pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr
+are the author's own: the hub logs them. NAME=VALUE are limits (`wshub.service.confine`), and the hub's `hang_timeout`.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import select
-import signal
 import sys
-import time
-from _thread import start_new_thread
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
-from wshub.service.base import HookedService, declared_slow_clients, declared_subprotocols
+from wshub.service.base import HookedService
 from wshub.service.channel import Channel
+from wshub.service.confine import confine
+from wshub.service.declare import declare
+from wshub.service.watcher import Watcher, end_with
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
-LAST_WORDS = 1.0  # seconds that a service has for its on_stop when the hub has died
 MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells
 
 
-def main(root: str, route: str, module_file: str) -> int:
-    """Run the service whose class is in `module_file`; return the exit status."""
-    hub = die_with_the_hub()
+def main(root: str, route: str, module_file: str, *options: str) -> int:
+    """Run the service whose class is in `module_file`; return the exit status. `options` are ``name=value``."""
     os.setsid()  # a Ctrl-C in the hub's terminal is for the hub, and the whole group can be ended at once
     for fd in (FROM_HUB, TO_HUB):
         os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
-    os.chdir(root)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    put_on_path(root)
-    channel = Channel()
-    is_ready = False
+    given = dict(option.split("=", 1) for option in options)
+    hub, channel, is_ready = os.getppid(), Channel(), False
 
     def on_ready() -> None:
         nonlocal is_ready
         is_ready = True
         channel.post(READY, 0, encode_ready(declared))
         channel.flush()
+        if hang_timeout := float(declared["hang_timeout"]):
+            watcher.begin_heartbeats(hang_timeout)
 
     try:
-        serve, declared = load(module_file, "services" + route.replace("/", "."), channel)
+        confine(given)
+        watcher = Watcher(channel, hub)
+        os.chdir(root)
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        put_on_path(root)
+        serve, cls = load(module_file, "services" + route.replace("/", "."), channel)
+        declared = declare(cls, float(given.get("hang_timeout", 0)))
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
     except BaseException:  # SystemExit too: a service that exits while it starts does not start
@@ -63,39 +66,8 @@ def main(root: str, route: str, module_file: str) -> int:
     return 0
 
 
-def die_with_the_hub() -> int:
-    """End the whole process group when the hub is gone, also if the service is too busy to notice that; return its pid.
-
-    A thread, because the kernel's own way, prctl, is only to be had through ctypes, which costs a megabyte.
-    """
-    hub = os.getppid()
-
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(FROM_HUB, 0)  # for nothing but its end, which may also mean that there is time to finish
-        poll.poll()
-        while os.getppid() == hub:
-            time.sleep(0.5)
-        time.sleep(LAST_WORDS)
-        os.killpg(0, signal.SIGKILL)
-
-    start_new_thread(watch, ())
-    return hub
-
-
-def end_with(hub: int) -> None:
-    """At the end of the process: if it is the hub's end as well, let it be that of whatever the process has started.
-
-    While the hub lives it does so itself. When it dies its pipes are closed a little before it is gone.
-    """
-    for _ in range(10):
-        if os.getppid() != hub:
-            os.killpg(0, signal.SIGKILL)
-        time.sleep(0.005)
-
-
-def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], dict[str, str]]:
-    """Import the module and make its Service. Return what serves, and what the class declares."""
+def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], object]:
+    """Import the module and make its Service. Return what serves, and whose attributes say what it declares."""
     module = import_file(module_file, name)
     cls = getattr(module, "Service", None)
     if cls is None:
@@ -103,21 +75,13 @@ def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Calla
     if isinstance(cls, type) and issubclass(cls, HookedService):
         service = cls()
         service._begin(channel)
-        return service._serve, declare(service)
+        return service._serve, service
     queues = sys.modules.get("wshub.service.queues")  # only a module that imported it can have derived from it
     if queues and isinstance(cls, type) and issubclass(cls, queues.ClassicService):
-        return load_classic(cls, queues, channel), declare(cls)
+        return load_classic(cls, queues, channel), cls
     raise TypeError(
         f"class Service in {module_file} must be derived from wshub.Service, wshub.AsyncService or Services.Service"
     )
-
-
-def declare(service: object) -> dict[str, str]:
-    """What READY says of a service. Raise `TypeError` or `ValueError` at what cannot be."""
-    declared = {"subprotocols": declared_subprotocols(service)}
-    if (policy := declared_slow_clients(service)) != "close":
-        declared["slow_clients"] = policy
-    return declared
 
 
 def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[[], None]], None]:

@@ -14,7 +14,6 @@ TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
 
-SLOW_CLIENTS = ("close", "drop-oldest", "drop-newest", "pause")
 LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
 
 
@@ -27,6 +26,14 @@ class HookedService:
     slow_clients = "close"
     """What happens when more than the hub's `max_backlog` waits for a client that does not read: `close` it with 1013,
     `drop-oldest` or `drop-newest` message, or `pause` the whole service's sending until there is room."""
+    restart: str = "transient"
+    """After which of its ends the hub is to start it anew: ``permanent``, ``transient`` or ``temporary``."""
+
+    hang_timeout: float | None = None
+    """Seconds without a sign of life after which the process is killed; 0 for never, None for the hub's setting."""
+
+    idle_timeout: float | None = None
+    """Seconds without clients after which the service finishes; 0 for never, None for the hub's setting."""
 
     clients: dict[int, Client]
     """The clients that are connected, by `Client.id`."""
@@ -107,23 +114,3 @@ class HookedService:
         traceback.print_exc(file=sys.stderr)
         if client is not None:
             client.close(1011, "The service failed.")
-
-
-def declared_slow_clients(service: object) -> str:
-    """What a service's `slow_clients` is, for READY. Raise `ValueError` at what is no such policy."""
-    policy = getattr(service, "slow_clients", "close")
-    if policy not in SLOW_CLIENTS:
-        raise ValueError(f"slow_clients must be one of {', '.join(SLOW_CLIENTS)}, not {policy!r}")
-    return str(policy)
-
-
-def declared_subprotocols(service: object) -> str:
-    """What a service's `subprotocols` are, for READY. Raise `TypeError` at what is not a sequence of tokens."""
-    names = getattr(service, "subprotocols", ())
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and _is_token(name) for name in names):
-        raise TypeError(f"subprotocols must be a tuple of names without spaces or commas, not {names!r}")
-    return ",".join(names)
-
-
-def _is_token(name: str) -> bool:
-    return name.isascii() and name.isprintable() and not set(name) & set(' "(),/:;<=>?@[\\]{}') and bool(name)
