@@ -12,9 +12,10 @@ PACKAGE = CHECKOUT / "wshub"
 PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
 
 LAYERS = {
-    0: ["wshub", "wshub.errors", "wshub.wire", "wshub.service"],
+    0: ["wshub", "wshub.answers", "wshub.errors", "wshub.wire", "wshub.service"],
     1: [
         "wshub.accounting",
+        "wshub.admission",
         "wshub.config",
         "wshub.deflate",
         "wshub.frames",

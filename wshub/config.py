@@ -40,6 +40,8 @@ class Settings:
     """From the hub's close frame to the client's; whatever was sent before has to get through in this time too."""
     start_timeout: float = 30.0
     """From the start of a service process to its READY."""
+    request_timeout: float = 10.0
+    """From an upgrade request to the answer of its service's `on_request`."""
     stop_timeout: float = 5.0
     """What clients, then services, are given when the hub stops; after that TERM, and one second later KILL."""
 
@@ -51,7 +53,7 @@ class Settings:
                 raise ConfigError(f"port {number} is not a port: choose one from 1 to 65535")
         if not 0 < self.max_message_size <= MAX_MESSAGE:
             raise ConfigError(f"max_message_size must be 1 to {MAX_MESSAGE} bytes, not {self.max_message_size}")
-        for name in ("handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"):
+        for name in ("handshake_timeout", "close_timeout", "start_timeout", "request_timeout", "stop_timeout"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
         check_folder("document_root", self.document_root)

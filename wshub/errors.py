@@ -9,8 +9,11 @@
     │       ├── ServiceNotFound     there is no such file                    404
     │       ├── ServiceFailed       it does not start                        500
     │       ├── ServiceCrashing     it died too often of late                503, Retry-After
+    │       ├── ServiceLate         it does not answer a request in time     504
+    │       ├── ServiceDied         it died before it answered one           502
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
+        ├── RequestRefused          a service refuses a client's request     HTTP status, the service's choice
         ├── HandshakeError          a client's request cannot be served      HTTP status
         └── WireError               a service process broke the wire format  process killed, its clients get 1011
 
@@ -83,6 +86,24 @@ class ServiceCrashing(ServiceUnavailable):
         self.retry_after = retry_after
 
 
+class ServiceLate(ServiceUnavailable):
+    """The service did not say in time whether it lets a client in."""
+
+    status = 504
+
+    def __init__(self) -> None:
+        super().__init__("The service did not answer in time.")
+
+
+class ServiceDied(ServiceUnavailable):
+    """The service ended before it said whether it lets a client in."""
+
+    status = 502
+
+    def __init__(self) -> None:
+        super().__init__("The service died before it answered. Try again.")
+
+
 class HubStopping(ServiceUnavailable):
     """The hub is stopping and starts nothing any more."""
 
@@ -90,6 +111,10 @@ class HubStopping(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__("The hub is stopping.")
+
+
+class RequestRefused(RemoteError, HttpError):
+    """The service does not let a client in; status, text and headers are its own."""
 
 
 class HandshakeError(RemoteError, HttpError):

@@ -27,10 +27,12 @@ from typing import Any, Protocol
 
 from wshub import frames as websocket
 from wshub.accounting import Counts
-from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
+from wshub.admission import ENDED, LEFT, REFUSED, Admission, Told
+from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
 from wshub.wire import (
+    ACCEPT,
     BINARY,
     CLOSE,
     DATA,
@@ -39,6 +41,8 @@ from wshub.wire import (
     MULTICAST_BINARY,
     NEWSOCKET,
     READY,
+    REFUSE,
+    REQUEST,
     SYNC,
     BatchReader,
     Transaction,
@@ -136,6 +140,8 @@ class ServiceLink:
         self.state = State.STARTING
         self.counts = counts or Counts()
         self.subprotocols: tuple[str, ...] = ()
+        self.asks_first = False
+        """Whether the service wants to be asked about each client, once it is READY: see `ask`."""
         self.sockets: dict[int, Socket] = {}
         self.traceback = ""
         """Why it does not start, in its own words."""
@@ -143,6 +149,7 @@ class ServiceLink:
         """Called when there is something to send where there was nothing."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
+        self._admission = Admission()
         self._last_id = 0
         self._is_paused = False
         self._outbox: list[Transaction] = []
@@ -156,6 +163,8 @@ class ServiceLink:
         self.state, kill = _TABLE.get((before, event), (before, not KILL))
         if self.state is before:
             return
+        if self.state is not State.READY:
+            self._end_requests(HubStopping() if self.state is State.STOPPING else ServiceDied())
         if self.state is State.DEAD:
             if self._is_paused:
                 self.resume()  # to hear the answers to what follows
@@ -185,9 +194,33 @@ class ServiceLink:
 
     # To the process.
 
-    def open(self, socket: Socket, opening: tuple[Any, ...]) -> int:
-        """A client has connected: give it an id and tell the service."""
+    def ask(self, opening: tuple[Any, ...], offered: tuple[str, ...], told: Told) -> int:
+        """A client wants to connect: let the service decide. Return the id that the client has, or will have.
+
+        `told` is called with what the service says, or with why it never will say anything, unless `abandon` is.
+        """
         self._last_id = socket_id = self._last_id + 1
+        self._admission.add(socket_id, offered, told)
+        self.post((REQUEST, socket_id, (*opening, offered)))
+        return socket_id
+
+    def abandon(self, socket_id: int, why: str) -> None:
+        """Nothing comes of a request, whatever the service may still say: tell it, and count why."""
+        if self._admission.remove(socket_id):
+            self.counts.refused[why] += 1
+            self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
+
+    def _end_requests(self, why: ServiceUnavailable) -> None:
+        for socket_id in self._admission.end(why):
+            self.counts.refused[ENDED] += 1
+            self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
+
+    def open(self, socket: Socket, opening: tuple[Any, ...], socket_id: int = 0) -> int:
+        """A client has connected: tell the service. It gets an id, unless it has one, because the service was asked."""
+        if socket_id:
+            self._admission.remove(socket_id)
+        else:
+            self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
         self.counts.opened += 1
         self.post((NEWSOCKET, socket_id, opening))
@@ -200,6 +233,8 @@ class ServiceLink:
         if self.sockets.pop(socket_id, None) is not None:
             self.counts.closed[code] += 1
             self.post((CLOSE, socket_id, (code, reason)))
+        else:
+            self.abandon(socket_id, LEFT)
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""
@@ -272,6 +307,8 @@ class ServiceLink:
                 self._send(socket_id, frames)
             if socket := self._socket(socket_id):
                 socket.wshub_synced()
+        elif kind in (ACCEPT, REFUSE):
+            self._hear_answer(kind, socket_id, payload)
         elif kind == READY:
             self._become_ready(decode_ready(payload))
         elif kind == FAILED:
@@ -284,10 +321,19 @@ class ServiceLink:
         """The process has closed its pipe."""
         self.happen(Event.HUNG_UP)
 
+    def _hear_answer(self, kind: int, socket_id: int, payload: bytes) -> None:
+        if self._socket(socket_id):
+            raise WireError("an answer to a client that is connected")
+        if kind == ACCEPT:
+            self._admission.accept(socket_id, payload)
+        elif self._admission.refuse(socket_id, payload):
+            self.counts.refused[REFUSED] += 1
+
     def _become_ready(self, declared: dict[str, str]) -> None:
         if self.state is State.READY:
             raise WireError("a second READY")
         self.subprotocols = tuple(filter(None, declared.get("subprotocols", "").split(",")))
+        self.asks_first = declared.get("on_request") == "yes"
         self.happen(Event.READY)
 
     def _send_all(self, outgoing: Outgoing) -> None:

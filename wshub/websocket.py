@@ -23,6 +23,8 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 import wshub
+from wshub.admission import Accepted
+from wshub.answers import Headers
 from wshub.config import Settings
 from wshub.deflate import Deflater
 from wshub.frames import FrameReader
@@ -62,6 +64,8 @@ class HubProtocol(WebSocketServerProtocol):
     wshub_request: UpgradeRequest | None
     wshub_id = 0
     """The socket id, once it is open."""
+    wshub_accepted: Accepted | None = None
+    """What its service has said to the request, if it was asked."""
     wshub_fd = -1
     """The socket's descriptor, while it is one of the poller's."""
     wshub_failure: tuple[int, str] | None = None
@@ -99,30 +103,31 @@ class HubProtocol(WebSocketServerProtocol):
         request = self.wshub_request
         assert request is not None
         subprotocol = choose_subprotocol(self.wshub_link.subprotocols, request.subprotocols)
+        headers: Headers = ()
+        if accepted := self.wshub_accepted:
+            subprotocol, headers = accepted.subprotocol or subprotocol, accepted.headers
         if request.extensions and self.factory.wshub_settings.compression:
             self.websocket_protocols = request.subprotocols
             self.websocket_extensions = self._parseExtensionsHeader(request.extensions)
             self._wskey = request.key
-            self.succeedHandshake(subprotocol)  # Autobahn's: it negotiates the extension
+            self.succeedHandshake((subprotocol, group(headers)))  # Autobahn's: it negotiates the extension
         else:
             self.websocket_protocol_in_use = subprotocol
-            self.transport.write(make_response(request.key, subprotocol))
+            self.transport.write(make_response(request.key, subprotocol, headers))
             self.state = self.STATE_OPEN
             self.onOpen()
 
     def onOpen(self) -> None:
         """The answer is on its way: tell the service."""
-        peer, request = self.transport.getPeer(), self.wshub_request
+        request = self.wshub_request
         assert request is not None
         self.wshub_request = None  # the service has it now
-        host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)  # a Unix socket has neither
-        path, headers = request.path.decode("ascii"), "\n".join(map(": ".join, request.headers.items()))
-        opening = (host, port, path, request.query, headers, self.websocket_protocol_in_use)
+        opening = (*request.describe(self.transport.getPeer()), self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
-        self.wshub_id = self.wshub_link.open(self, opening)
+        self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
 
     def _onOpen(self) -> None:
         """Called by Autobahn's handshake; its own would look for a TLS channel id that nobody asks for."""
@@ -302,12 +307,15 @@ class HubFactory(WebSocketServerFactory):
         self._deflater = Deflater()
         self._empty: list[Deferred[None]] = []
 
-    def make(self, request: UpgradeRequest, link: ServiceLink) -> HubProtocol:
+    def make(self, request: UpgradeRequest, link: ServiceLink, accepted: Accepted | None = None) -> HubProtocol:
         """The protocol that answers `request` with a 101 as soon as it gets its transport."""
         protocol: HubProtocol = self.protocol()
         protocol.factory = self
         protocol.wshub_request = request
         protocol.wshub_link = link
+        if accepted:
+            protocol.wshub_accepted = accepted
+            protocol.wshub_id = accepted.socket_id
         return protocol
 
     def compress(self, frames: list[bytes], window_bits: int) -> list[bytes]:
@@ -349,10 +357,21 @@ class Unobserved:
         """It has happened."""
 
 
-def make_response(key: str, subprotocol: str | None) -> bytes:
+def make_response(key: str, subprotocol: str | None, headers: Headers = ()) -> bytes:
     """The 101 that accepts an upgrade request (RFC 6455, section 4.2.2)."""
     accept = b64encode(sha1(key.encode() + GUID, usedforsecurity=False).digest()).decode()
-    return (RESPONSE % (accept, f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else "")).encode()
+    more = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
+    if headers:
+        more += "".join(f"\r\n{name}: {value}" for name, value in headers)
+    return (RESPONSE % (accept, more)).encode()
+
+
+def group(headers: Headers) -> dict[str, list[str]]:
+    """Headers as Autobahn wants them: the values of each name."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:

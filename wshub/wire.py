@@ -17,8 +17,9 @@ are not inside a pickle are little-endian.
 ==========  ====  ==============================================================================================
 NEWSOCKET   0     ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
 DATA        1     `str` for a text message, `bytes` for a binary one
-CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it
+CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it; or for a REQUEST, see there
 SYNC        8     None; to be answered with a SYNC once everything before it about this socket has been dealt with
+REQUEST     11    ``(host, port, path, query, headers, offered)``, offered the client's subprotocols, a tuple
 ==========  ====  ==============================================================================================
 
 **To the hub**, which does not trust the service, a pickle of the same tuples would be an open door: even with every
@@ -42,7 +43,13 @@ MULTICAST_BINARY  5     the same with a binary message
 READY             6     lines ``name value`` of what the class declares; once, before anything else; socket id 0
 FAILED            7     the traceback of why there is no service, as text; nothing follows; socket id 0
 SYNC              8     nothing; the answer to a SYNC
+ACCEPT            12    the client may connect; what goes with the 101, see `wshub.answers`
+REFUSE            13    it may not; the response, see `wshub.answers`
 ================  ====  =======================================================================================
+
+A service whose READY declares ``on_request yes`` is asked about each client first: a REQUEST with a new socket id, to
+be answered with one ACCEPT or REFUSE. After an ACCEPT the same id comes back in a NEWSOCKET. If the client goes first,
+or the answer is late, a CLOSE comes instead, and an answer that has crossed it is passed over.
 
 The seed's kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends
 are always of one version: the hub starts the service's interpreter with its own package.
@@ -75,6 +82,9 @@ MULTICAST_BINARY = 5
 READY = 6
 FAILED = 7
 SYNC = 8
+REQUEST = 11
+ACCEPT = 12
+REFUSE = 13
 
 Transaction = tuple[int, int, "Any"]
 """``(kind, socket_id, payload)``"""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
-from wshub.service.base import HookedService, declared_subprotocols
+from wshub.service.base import HookedService, declare, declared_subprotocols
 from wshub.service.channel import Channel
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
 
@@ -103,7 +103,7 @@ def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Calla
     if isinstance(cls, type) and issubclass(cls, HookedService):
         service = cls()
         service._begin(channel)
-        return service._serve, {"subprotocols": declared_subprotocols(service)}
+        return service._serve, declare(service)
     queues = sys.modules.get("wshub.service.queues")  # only a module that imported it can have derived from it
     if queues and isinstance(cls, type) and issubclass(cls, queues.ClassicService):
         return load_classic(cls, queues, channel), {"subprotocols": declared_subprotocols(cls)}

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 
 from wshub.service.channel import Channel, Message
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, Transaction
+from wshub.wire import ACCEPT, CLOSE, NEWSOCKET, REFUSE, Transaction
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from wshub.service.request import Request
 
 LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
 
@@ -27,11 +29,14 @@ class HookedService:
     """The clients that are connected, by `Client.id`."""
 
     _channel: Channel
+    _requests: dict[int, Request]
+    """Those that no client has come of yet, by what will be `Client.id`."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Prepare the attributes here, so that an ``__init__`` that forgets ``super()`` breaks nothing."""
         self = super().__new__(cls)
         self.clients = {}
+        self._requests = {}
         return self
 
     def broadcast(self, data: Message, exclude: Iterable[Client | int] = ()) -> int:
@@ -57,13 +62,49 @@ class HookedService:
         """The client that a transaction is about, kept in `clients` from its NEWSOCKET to its CLOSE."""
         kind, socket_id, payload = transaction
         if kind == NEWSOCKET:
-            client = self.clients[socket_id] = Client(socket_id, payload, self._channel)
+            request = self._requests.pop(socket_id, None)
+            state = request.state if request else None
+            client = self.clients[socket_id] = Client(socket_id, payload, self._channel, state)
         elif kind == CLOSE:
             client = self.clients.pop(socket_id)
             client.is_open = False
         else:
             client = self.clients[socket_id]
         return client
+
+    @abstractmethod
+    def _wants_requests(self) -> bool:
+        """Whether the class has an `on_request` of its own: only then is it asked."""
+
+    def _request_of(self, transaction: Transaction) -> Request:
+        """The request that a REQUEST is about, kept in `_requests` until its client comes, or does not."""
+        from wshub.service.request import Request  # noqa: PLC0415 - only for services that have an on_request
+
+        _, socket_id, opening = transaction
+        request = self._requests[socket_id] = Request(socket_id, opening)
+        return request
+
+    def _answer(self, request: Request, said: object, raised: BaseException | None = None) -> None:
+        """Answer with what `on_request` returned or raised. What is no answer is logged, and refuses with 500."""
+        from wshub.service.request import (  # noqa: PLC0415 - see above
+            SERVICE_FAILED,
+            Refuse,
+            encode_accepting,
+            encode_refusing,
+        )
+
+        try:
+            if raised is None:
+                self._channel.post(ACCEPT, request.id, encode_accepting(request, said))
+                return
+            if not isinstance(raised, Refuse):
+                raise raised
+            refusal = encode_refusing(raised)
+        except Exception:
+            self._hook_failed(None)
+            refusal = SERVICE_FAILED
+        self._requests.pop(request.id, None)
+        self._channel.post(REFUSE, request.id, refusal)
 
     def _take_those_left(self) -> list[Client]:
         """The clients that are still here when the hub, which closes them first if it can, has closed the pipe."""
@@ -80,6 +121,14 @@ class HookedService:
         traceback.print_exc(file=sys.stderr)
         if client is not None:
             client.close(1011, "The service failed.")
+
+
+def declare(service: HookedService) -> dict[str, str]:
+    """What a service's class declares, for READY. Raise `TypeError` at what it cannot mean."""
+    declared = {"subprotocols": declared_subprotocols(service)}
+    if service._wants_requests():
+        declared["on_request"] = "yes"
+    return declared
 
 
 def declared_subprotocols(service: object) -> str:
