@@ -40,6 +40,7 @@ def main(root: str, route: str, module_file: str) -> int:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     put_on_path(root)
     channel = Channel()
+    pipes = list(map(os.fstat, (FROM_HUB, TO_HUB)))
     is_ready = False
 
     def on_ready() -> None:
@@ -50,6 +51,7 @@ def main(root: str, route: str, module_file: str) -> int:
 
     try:
         serve, declared = load(module_file, "services" + route.replace("/", "."), channel)
+        check_pipes(pipes)
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
     except BaseException:  # SystemExit too: a service that exits while it starts does not start
@@ -92,6 +94,17 @@ def end_with(hub: int) -> None:
         if os.getppid() != hub:
             os.killpg(0, signal.SIGKILL)
         time.sleep(0.005)
+
+
+def check_pipes(pipes: list[os.stat_result]) -> None:
+    """Raise `RuntimeError` if the module has closed a pipe: the next file that it opens would take the pipe's place."""
+    for fd, pipe in zip((FROM_HUB, TO_HUB), pipes, strict=True):
+        try:
+            is_there = os.path.samestat(os.fstat(fd), pipe)
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise RuntimeError(f"the module has closed descriptor {fd}, a pipe to the hub: leave 3 and 4 alone")
 
 
 def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], dict[str, str]]:

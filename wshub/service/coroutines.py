@@ -203,7 +203,7 @@ class _Source:
         self._end: asyncio.Future[None] = self._loop.create_future()
 
     async def wait_for_end(self) -> None:
-        """Read until the hub closes the pipe."""
+        """Read until the hub closes the pipe. Raise what reading raises: without its pipe a service is nothing."""
         self.resume()
         await self._end
 
@@ -217,7 +217,14 @@ class _Source:
             self._loop.add_reader(self._fd, self._read)
 
     def _read(self) -> None:
-        data = self._buffer.read(self._fd)
+        try:
+            data = self._buffer.read(self._fd)
+        except BlockingIOError:
+            return
+        except OSError as error:  # the loop would log it, and call here again at once, for ever
+            self.pause()
+            self._end.set_exception(error)
+            return
         for body in self._reader.feed(data):
             self._accept(decode_batch(body))
         if not data:
