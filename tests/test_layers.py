@@ -15,7 +15,7 @@ LAYERS = {
     0: ["wshub", "wshub.answers", "wshub.errors", "wshub.wire", "wshub.service"],
     1: [
         "wshub.accounting",
-        "wshub.admission",
+        "wshub.pending",
         "wshub.config",
         "wshub.deflate",
         "wshub.frames",

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import wshub.link
 from wshub import wire
-from wshub.admission import ENDED, LATE, LEFT, REFUSED, Accepted
 from wshub.errors import HubStopping, ServiceFailed, WireError
 from wshub.frames import make_frame
 from wshub.link import CLOSED_MEANWHILE, SERVICE_DIED, Event, ServiceLink, State
+from wshub.pending import ENDED, LATE, LEFT, REFUSED, Accepted
 from wshub.service.channel import Channel
 from wshub.service.client import Client
 from wshub.wire import (
@@ -568,7 +568,7 @@ def test_a_request_that_is_accepted():
     assert sent_by(link) == [(NEWSOCKET, one, OPENING), (NEWSOCKET, 3, OPENING)]
     answer(link, (DATA, one, b"hello"))
     assert socket.calls == [[make_frame(1, b"hello")]]
-    assert two in link._admission._waiting
+    assert two in link._pending._waiting
     assert link.counts.refused == {}
 
 

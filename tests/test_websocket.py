@@ -15,10 +15,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from wshub.accounting import Counts
-from wshub.admission import ENDED, LATE, LEFT
 from wshub.config import Settings
 from wshub.first_request import MAX_EARLY, SWEEP, PortFactory
 from wshub.link import Event
+from wshub.pending import ENDED, LATE, LEFT
 from wshub.poller import SocketPoller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
@@ -402,7 +402,7 @@ class Asking:
     def check_forgotten(self) -> None:
         """Nothing of the request is left, in the link or on the clock; the service lives."""
         (link,) = self.hub.supervisor.links
-        assert len(link._admission) == 0
+        assert len(link._pending) == 0
         assert not any(call.getTime() >= 10 for call in self.hub.reactor.getDelayedCalls() if "_give_up" in str(call))
 
 

@@ -23,7 +23,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wshub.admission import ENDED, LATE, LEFT, Accepted
 from wshub.config import Settings
 from wshub.errors import HttpError, HubStopping, ServiceLate, ServiceUnavailable
 from wshub.handshake import (
@@ -36,6 +35,7 @@ from wshub.handshake import (
     read_head,
 )
 from wshub.link import ServiceLink
+from wshub.pending import ENDED, LATE, LEFT, Accepted
 from wshub.process import escape
 from wshub.resource import UrlNode, find_node
 from wshub.websocket import HubFactory

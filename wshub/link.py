@@ -27,10 +27,10 @@ from typing import Any, Protocol
 
 from wshub import frames as websocket
 from wshub.accounting import Counts
-from wshub.admission import ENDED, LEFT, REFUSED, Admission, Told
 from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
+from wshub.pending import ENDED, LEFT, REFUSED, PendingRequests, Told
 from wshub.wire import (
     ACCEPT,
     BINARY,
@@ -149,7 +149,7 @@ class ServiceLink:
         """Called when there is something to send where there was nothing."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
-        self._admission = Admission()
+        self._pending = PendingRequests()
         self._last_id = 0
         self._is_paused = False
         self._outbox: list[Transaction] = []
@@ -200,25 +200,25 @@ class ServiceLink:
         `told` is called with what the service says, or with why it never will say anything, unless `abandon` is.
         """
         self._last_id = socket_id = self._last_id + 1
-        self._admission.add(socket_id, offered, told)
+        self._pending.add(socket_id, offered, told)
         self.post((REQUEST, socket_id, (*opening, offered)))
         return socket_id
 
     def abandon(self, socket_id: int, why: str) -> None:
         """Nothing comes of a request, whatever the service may still say: tell it, and count why."""
-        if self._admission.remove(socket_id):
+        if self._pending.remove(socket_id):
             self.counts.refused[why] += 1
             self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
 
     def _end_requests(self, why: ServiceUnavailable) -> None:
-        for socket_id in self._admission.end(why):
+        for socket_id in self._pending.end(why):
             self.counts.refused[ENDED] += 1
             self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
 
     def open(self, socket: Socket, opening: tuple[Any, ...], socket_id: int = 0) -> int:
         """A client has connected: tell the service. It gets an id, unless it has one, because the service was asked."""
         if socket_id:
-            self._admission.remove(socket_id)
+            self._pending.remove(socket_id)
         else:
             self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
@@ -325,8 +325,8 @@ class ServiceLink:
         if self._socket(socket_id):
             raise WireError("an answer to a client that is connected")
         if kind == ACCEPT:
-            self._admission.accept(socket_id, payload)
-        elif self._admission.refuse(socket_id, payload):
+            self._pending.accept(socket_id, payload)
+        elif self._pending.refuse(socket_id, payload):
             self.counts.refused[REFUSED] += 1
 
     def _become_ready(self, declared: dict[str, str]) -> None:

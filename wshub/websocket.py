@@ -23,13 +23,13 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 import wshub
-from wshub.admission import Accepted
 from wshub.answers import Headers
 from wshub.config import Settings
 from wshub.deflate import Deflater
 from wshub.frames import FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
+from wshub.pending import Accepted
 from wshub.poller import SocketPoller
 from wshub.wire import DATA
 

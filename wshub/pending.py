@@ -25,7 +25,7 @@ class Accepted:
     headers: Headers
 
 
-class Admission:
+class PendingRequests:
     """The requests of one service process, by id, each until it becomes a WebSocket or comes to nothing."""
 
     def __init__(self) -> None:
