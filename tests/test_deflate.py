@@ -10,7 +10,7 @@ import wshub.deflate
 from wshub.config import Settings
 from wshub.deflate import COMPRESSED, Deflater, compress_frame
 from wshub.frames import BINARY, TEXT, make_frame, split_frame
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.testing import FakeReactor
 from wshub.websocket import HubFactory
 
@@ -51,7 +51,7 @@ def compressions(monkeypatch):
 def factory():
     """A factory with compression on; its poller's turns end when `factory.reactor` is advanced."""
     reactor = FakeReactor()
-    return HubFactory(reactor, Settings(compression=True), SocketPoller(reactor))
+    return HubFactory(reactor, Settings(compression=True), Poller(reactor))
 
 
 @given(MESSAGES, WINDOWS)

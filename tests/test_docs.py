@@ -21,6 +21,7 @@ from wshub.service.handlers import Service
 from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction
 from wshub.service.subscribable import Subscribable
 from wshub.tap import Options
+from wshub.testing import encode_batch
 
 CHECKOUT = Path(__file__).parent.parent
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -121,7 +122,7 @@ class ServiceProcess:
 
     def send(self, *transactions):
         """Say something to it."""
-        os.writev(self.to_child, wire.encode_batch(list(transactions)))
+        os.write(self.to_child, encode_batch(*transactions))
 
     def finish(self):
         """Close its input, and return its exit status."""
@@ -267,7 +268,7 @@ def test_hex_to_the_hub():
 def test_hex_from_the_hub():
     """The second example is what the hub writes, and what a service understands."""
     data = read_hex(find_snippets("hex")[1].values[0])
-    assert b"".join(wire.encode_batch([(wire.DATA, 1, "hé")])) == data
+    assert encode_batch((wire.DATA, 1, "hé")) == data
     (body,) = wire.BatchReader().feed(data)
     assert wire.decode_batch(body) == [(wire.DATA, 1, "hé")]
 

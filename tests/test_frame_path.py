@@ -11,8 +11,9 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 
+from wshub import wire
 from wshub.config import Settings
-from wshub.frames import make_frame
+from wshub.frames import BINARY, TEXT, make_frame
 from wshub.handshake import parse_head, parse_upgrade
 from wshub.websocket import HubFactory, accept_deflate
 
@@ -45,15 +46,14 @@ class EchoLink:
 
     subprotocols = ()
 
-    def open(self, socket, opening):
+    def open(self, socket, opening, socket_id=0):
         self.socket = socket
         return 1
 
-    def post(self, transaction):
-        message = transaction[2]
-        payload, opcode = (message.encode(), 1) if isinstance(message, str) else (message, 2)
-        self.socket.events.append((payload, opcode == 2))
-        self.socket.wshub_send([make_frame(opcode, payload)])
+    def message(self, kind, socket_id, payload):
+        is_binary = kind == wire.BINARY
+        self.socket.events.append((bytes(payload), is_binary))
+        self.socket.wshub_send([make_frame(BINARY if is_binary else TEXT, payload)])
 
     def sync(self, socket_id):
         self.socket.wshub_synced()

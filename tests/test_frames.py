@@ -57,11 +57,16 @@ def masked_message(message):
     return masked(TEXT, message.encode()) if isinstance(message, str) else masked(BINARY, message)
 
 
+def taker(messages):
+    """What notes each message as Python has it."""
+    return lambda opcode, payload: messages.append(payload.decode() if opcode == TEXT else bytes(payload))
+
+
 def read(pieces):
     """The messages that are taken from a stream in pieces, and what is left to Autobahn, with all that follows."""
     reader, messages, rest = FrameReader(), [], b""
     for piece in pieces:
-        rest += piece if rest else reader.read(piece, LIMIT, messages.append)
+        rest += piece if rest else reader.read(piece, LIMIT, taker(messages))
     return messages, rest or reader.give_back()
 
 
@@ -128,8 +133,8 @@ def test_wrong_text_is_left_as_soon_as_it_is_wrong(wrong, pieces):
     end = 8 + 5 + len(wrong)
     reader, messages = FrameReader(), []
     start = 0 if pieces == 1 else 9
-    assert reader.read(frame[:start], LIMIT, messages.append) == b""
-    assert reader.read(frame[start:end], LIMIT, messages.append) == frame[:end]
+    assert reader.read(frame[:start], LIMIT, taker(messages)) == b""
+    assert reader.read(frame[start:end], LIMIT, taker(messages)) == frame[:end]
     assert reader.give_back() == b""
     assert messages == []
 
@@ -139,10 +144,10 @@ def test_give_back(position):
     """What has come of a frame is given back as it came, once, and the reader begins anew."""
     frame = masked(TEXT, "é".encode() * 150)
     reader, messages = FrameReader(), []
-    assert reader.read(frame[:position], LIMIT, messages.append) == b""
+    assert reader.read(frame[:position], LIMIT, taker(messages)) == b""
     assert reader.give_back() == frame[:position]
     assert reader.give_back() == b""
-    assert reader.read(frame, LIMIT, messages.append) == b""
+    assert reader.read(frame, LIMIT, taker(messages)) == b""
     assert messages == ["é" * 150]
 
 
@@ -156,6 +161,6 @@ def test_without_the_fast_mask(monkeypatch):
     messages = []
     stream = b"".join(map(masked_message, ["grüße", b"\0" * 2000, ""]))
     reader = slow.FrameReader()
-    assert reader.read(stream[:50], LIMIT, messages.append) == b""
-    assert reader.read(stream[50:], LIMIT, messages.append) == b""
+    assert reader.read(stream[:50], LIMIT, taker(messages)) == b""
+    assert reader.read(stream[50:], LIMIT, taker(messages)) == b""
     assert messages == ["grüße", b"\0" * 2000, ""]

@@ -294,7 +294,7 @@ def test_one_opening_and_one_close():
     """The service is told of each socket once that it came and once that it went, in order."""
     link, _, _ = make_link(State.READY)
     socket_id = link.open(FakeSocket(), OPENING)
-    link.post((DATA, socket_id, "hello"))
+    link.message(DATA, socket_id, b"hello")
     link.close(socket_id, 1001, "bye")
     link.close(socket_id, 1006, "")
     link.close(99, 1000, "")
@@ -316,7 +316,7 @@ def test_each_socket_has_one_life(steps):
         elif step == "take":
             log += heard(link)
         elif socket_id in link.sockets:
-            link.post((DATA, socket_id, ""))
+            link.message(DATA, socket_id, b"")
     log += heard(link)
     for socket_id in {each for _, each, _ in log}:
         kinds = "".join(str(kind) for kind, each, _ in log if each == socket_id)
@@ -330,8 +330,8 @@ def test_told_when_a_batch_begins():
     began = []
     link.on_batch_begun = lambda: began.append(True)
     for expected in (1, 2):
-        link.post((DATA, 1, "a"))
-        link.post((DATA, 1, "b"))
+        link.message(DATA, 1, b"a")
+        link.message(DATA, 1, b"b")
         assert len(began) == expected
         assert len(heard(link)) == 2
 
@@ -340,7 +340,7 @@ def test_a_turn_with_more_than_a_batch_holds():
     """However much comes in one turn, every batch is one that the service's reader accepts."""
     link, _, _ = make_link(State.READY)
     for number in range(66):
-        link.post((DATA, 1, bytes((number,)) * (1 << 20)))
+        link.message(BINARY, 1, bytes((number,)) * (1 << 20))
     assert [payload[0] for _, _, payload in heard(link)] == list(range(66))
 
 
@@ -498,8 +498,8 @@ def test_link_and_channel_back_to_back():
 
         clients = [Client(socket_id, opening, channel) for _, socket_id, opening in in_service()]
         assert [client.address for client in clients] == [("127.0.0.1", 40000)] * 2
-        link.post((DATA, 1, "héllo"))
-        link.post((DATA, 2, b"\0"))
+        link.message(DATA, 1, "héllo".encode())
+        link.message(BINARY, 2, b"\0")
         for _, socket_id, data in in_service():
             clients[socket_id - 1].send(data)
         channel.multicast([1, 2], "all")
@@ -517,7 +517,7 @@ def test_link_and_channel_back_to_back():
 def test_what_happens_is_counted():
     """Clients that come and go by close code, messages each way; one to two clients counts twice."""
     link, _, _ = make_link(State.READY, sockets=2)
-    link.post((DATA, 1, "to the service"))
+    link.message(DATA, 1, b"to the service")
     say(link, (MULTICAST, 0, encode_multicast([1, 2], b"c")), (DATA, 1, b"a"))
     link.close(1, 1001, "")
     counts = link.counts

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from twisted.internet.epollreactor import EPollReactor
 
-from wshub.poller import MAX_EVENTS, SocketPoller
+from wshub.poller import MAX_EVENTS, Poller
 from wshub.testing import FakeReactor
 
 
@@ -16,7 +17,7 @@ class Sockets:
 
     def __init__(self, stack):
         self.reactor = FakeReactor()
-        self.poller = SocketPoller(self.reactor)
+        self.poller = Poller(self.reactor)
         self.events = []
         self._stack = stack
 
@@ -232,7 +233,7 @@ def test_a_reader_that_raises(sockets, log):
         end.send(b"x")
     sockets.turn()
     assert sockets.events == [("good", b"x"), ("good", b"x"), "end"]
-    assert [line for line in log if "unexpected while reading a socket" in line and "#critical" in line]
+    assert [line for line in log if "unexpected while reading descriptor" in line and "#critical" in line]
     sockets.poller.remove(bad.fileno())
     sockets.poller.at_end_of_turn(lambda: sockets.events.append("later"))  # it knows that no turn is going on
     assert sockets.events[3:] == []
@@ -259,3 +260,107 @@ def test_nothing_open_before_the_first_socket(sockets):
     """A hub that nobody visits has no epoll set, and the reactor nothing to watch."""
     assert sockets.poller.fileno() == -1
     assert not sockets.reactor._readers
+
+
+# On Twisted's epoll reactor: the reactor is in our set.
+
+
+@pytest.fixture
+def outer():
+    """A poller on an epoll reactor of its own, which the test runs; sockets and what is read from them."""
+    reactor = EPollReactor()
+    with ExitStack() as stack:
+        sockets = Sockets(stack)
+        sockets.reactor, sockets.poller = reactor, Poller(reactor)
+        yield sockets
+        sockets.poller.close()
+        reactor.removeAll()
+
+
+def run(reactor, timeout=10.0):
+    """Run the reactor until something calls its `crash`, which ends the loop and nothing else."""
+    deadline = reactor.callLater(timeout, reactor.crash)
+    reactor.startRunning(installSignalHandlers=False)
+    reactor.mainLoop()
+    assert deadline.active(), "nothing has ended it in time"
+    deadline.cancel()
+
+
+def test_the_reactors_loop_is_ours_and_becomes_its_own_again(outer):
+    """The loop is taken over with the first descriptor and given back at the end; a second poller is inside it."""
+    iterate = outer.reactor.doIteration
+    outer.add("a")
+    assert outer.reactor.doIteration == outer.poller._iterate
+    second = Poller(outer.reactor)
+    mine, other = socket.socketpair()
+    with mine, other:
+        second.add(mine.fileno(), lambda: None)
+        assert second in outer.reactor.getReaders()
+        second.close()
+    outer.poller.close()
+    assert outer.reactor.doIteration == iterate
+
+
+def test_messages_timers_and_the_reactors_own_descriptors(outer):
+    """Whatever happens, in whatever order, all of it is served: ours, the reactor's timers, threads and descriptors."""
+    reactor, events = outer.reactor, outer.events
+    mine, other = outer.add("ours")
+    theirs, to_theirs = socket.socketpair()
+
+    class Reader:
+        """A descriptor of the reactor's own."""
+
+        def fileno(self):
+            return theirs.fileno()
+
+        def doRead(self):
+            events.append(("theirs", theirs.recv(100)))
+            reactor.callFromThread(events.append, "from a thread")
+            reactor.callFromThread(other.send, b"2")
+
+        def logPrefix(self):
+            return "test"
+
+        def connectionLost(self, reason):
+            pass
+
+    def ours():
+        data = mine.recv(100)
+        events.append(("ours", data))
+        if data == b"1":
+            reactor.callLater(0, to_theirs.send, b"x")
+        else:
+            reactor.callLater(0.01, reactor.crash)
+
+    outer.poller.remove(mine.fileno())
+    outer.poller.add(mine.fileno(), ours)
+    with theirs, to_theirs:
+        reader = Reader()
+        reactor.addReader(reader)
+        other.send(b"1")
+        run(reactor)
+        reactor.removeReader(reader)
+    assert events == [("ours", b"1"), ("theirs", b"x"), "from a thread", ("ours", b"2")]
+
+
+def test_a_timer_that_a_message_sets_is_on_time(outer):
+    """A call that is made for later while our own descriptors are served is not forgotten when nothing else comes."""
+    mine, other = outer.add("ours", lambda: None)
+    outer.poller.remove(mine.fileno())
+
+    def readable():
+        mine.recv(100)
+        outer.reactor.callLater(0.02, outer.reactor.crash)
+
+    outer.poller.add(mine.fileno(), readable)
+    other.send(b"x")
+    run(outer.reactor)
+
+
+def test_a_flood_of_ours_does_not_starve_the_reactor(outer):
+    """While a socket of ours is always ready, the reactor's timers still run."""
+    _, other = outer.add("flood", lambda: outer.events.append("read"))  # and leaves what is there
+    other.send(b"x")
+    outer.reactor.callLater(0.01, outer.reactor.crash)
+    run(outer.reactor)
+    assert len(outer.events) > 10

@@ -13,7 +13,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
 
 from wshub.link import Event, ServiceLink, State
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.process import KILL_DELAY, MAX_LINE, OUTPUT_DELAY, ServiceProcess, describe_exit, escape
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import BINARY, DATA, NEWSOCKET
@@ -27,7 +27,8 @@ class Started:
     def __init__(self, reactor: FakeReactor, root: Path) -> None:
         self.events: list[tuple[State, Event, bool]] = []
         self.link = ServiceLink(lambda link, event, kill: self.events.append((link.state, event, kill)))
-        self.process = ServiceProcess.spawn(reactor, SocketPoller(reactor), "/echo", root, root / "echo.py", self.link)
+        self.poller = Poller(reactor)
+        self.process = ServiceProcess.spawn(reactor, self.poller, "/echo", root, root / "echo.py", self.link)
         self.child: FakeProcess = reactor.processes[-1]
         self.exited: list[object] = []
         self.process.exited.addCallback(self.exited.append)
@@ -55,8 +56,9 @@ def test_nothing_stays_open(reactor: FakeReactor, tmp_path: Path) -> None:
     """The pipes of a process are closed when it has exited, and at once when the system has no process to give."""
     before = os.listdir("/proc/self/fd")
     started = Started(reactor, tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == len(before) + 4  # two ends are the fake's own
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 5  # two ends are the fake's own, one is the poller's
     started.child.exit()
+    started.poller.close()
     assert os.listdir("/proc/self/fd") == before
     reactor.cannot_spawn = BlockingIOError(11, "Resource temporarily unavailable")
     with pytest.raises(BlockingIOError):
@@ -71,7 +73,7 @@ def test_transactions_to_and_fro(reactor: FakeReactor, started: Started) -> None
     assert started.events == [(State.READY, Event.READY, False)]
     socket = FakeSocket()
     started.link.open(socket, OPENING)
-    started.link.post((DATA, 1, "hello"))
+    started.link.message(DATA, 1, b"hello")
     assert started.child.read() == []
     reactor.turn()
     assert started.child.read() == [(NEWSOCKET, 1, OPENING), (DATA, 1, "hello")]
@@ -88,7 +90,7 @@ def test_full_pipe_makes_clients_wait(reactor: FakeReactor, started: Started) ->
     started.link.open(socket, OPENING)
     messages = [bytes([i]) * (1 << 19) for i in range(8)]
     for message in messages:
-        started.link.post((DATA, 1, message))
+        started.link.message(BINARY, 1, message)
         reactor.turn()
     assert socket.is_paused
     late = FakeSocket()
@@ -105,7 +107,7 @@ def test_full_pipe_makes_clients_wait(reactor: FakeReactor, started: Started) ->
 
 def test_finish_closes_the_input_and_escalates(reactor: FakeReactor, started: Started, log: list[str]) -> None:
     """First its input is closed, after the grace comes TERM, and a little later KILL."""
-    started.link.post((DATA, 1, "last"))
+    started.link.message(DATA, 1, b"last")
     started.process.finish(GRACE)
     assert started.child.read() == [(DATA, 1, "last")]
     assert started.child.input_is_closed
@@ -140,7 +142,7 @@ def test_escalation_ends_with_the_process(reactor: FakeReactor, started: Started
 
 def test_finish_waits_for_a_full_pipe(reactor: FakeReactor, started: Started) -> None:
     """What is on its way when it is asked to finish arrives before the end of its input."""
-    started.link.post((DATA, 1, bytes(3 << 20)))
+    started.link.message(BINARY, 1, bytes(3 << 20))
     started.process.finish(GRACE)
     received = []
     for _ in range(100):

@@ -10,7 +10,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from wshub.config import Settings
 from wshub.errors import ServiceNotFound
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.resource import UrlNode, find_node, find_static
 from wshub.routing import MAX_DEPTH, parse_route, split_path
 from wshub.supervisor import ServiceSupervisor
@@ -19,7 +19,7 @@ from wshub.testing import FakeReactor
 
 def make_root(reactor: FakeReactor, folder: Path, html: Path | None = None) -> UrlNode:
     """The root of a tree over a folder of services."""
-    supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, html=html), SocketPoller(reactor))
+    supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, html=html), Poller(reactor))
     return UrlNode(supervisor, html)
 
 

@@ -9,7 +9,7 @@ import pytest
 from wshub.config import Settings
 from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed, ServiceNotFound, ServiceUnavailable
 from wshub.link import ServiceLink, State
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.supervisor import EXIT_TIME, ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 
@@ -24,7 +24,7 @@ class Supervised:
         self.reactor = reactor
         self.file = root / "echo.py"
         self.file.write_text("first")
-        self.supervisor = ServiceSupervisor(reactor, Settings(document_root=root, **SETTINGS), SocketPoller(reactor))
+        self.supervisor = ServiceSupervisor(reactor, Settings(document_root=root, **SETTINGS), Poller(reactor))
 
     def start(self) -> tuple[ServiceLink, FakeProcess]:
         """Ask for the service, which must be started for it."""

@@ -19,7 +19,7 @@ from wshub.config import Settings
 from wshub.first_request import MAX_EARLY, SWEEP, PortFactory
 from wshub.link import Event
 from wshub.pending import ENDED, LATE, LEFT
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.testing import FakeProcess, FakeReactor
@@ -84,7 +84,7 @@ class Hub:
         self.reactor = reactor
         (folder / "echo.py").write_text("")
         self.settings = Settings(document_root=folder, **settings)  # type: ignore[arg-type]
-        poller = SocketPoller(reactor)
+        poller = Poller(reactor)
         self.supervisor = ServiceSupervisor(reactor, self.settings, poller)
         root = UrlNode(self.supervisor, None)
         self.websockets = HubFactory(reactor, self.settings, poller)

@@ -46,6 +46,17 @@ def split_frame(frame: bytes) -> tuple[int, bytes]:
     return frame[0] & 0x0F, frame[header:]
 
 
+def is_utf8(text: bytes) -> bool:
+    """Whether `text` is valid UTF-8; most is ASCII, which is seen without making a `str` of it."""
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class FrameReader:
     """Takes plain data frames from a client's bytes, as they come, in any number of pieces."""
 
@@ -58,11 +69,11 @@ class FrameReader:
         self._payload: bytearray | None = None  # what has come of it, unmasked
         self._text: TextCheck | None = None  # of a text, to notice the first wrong byte
 
-    def read(self, data: bytes, limit: int, take: Callable[[str | bytes], object]) -> bytes:
-        """Call `take` with the message of each frame that is complete. Return what is not for this reader: often b"".
+    def read(self, data: bytes, limit: int, take: Callable[[int, bytes | bytearray], object]) -> bytes:
+        """Call `take` with opcode and message of each complete frame; text is UTF-8, and was checked.
 
-        `limit` is that of a message's size. What is returned begins where a frame begins, and the next call is to come
-        only when all of it has been dealt with.
+        Return what is not for this reader: often b"". `limit` is that of a message's size. What is returned begins
+        where a frame begins, and the next call is to come only when all of it has been dealt with.
         """
         if self._missing:
             position = self._continue(data, take)
@@ -103,14 +114,10 @@ class FrameReader:
                     return b""
                 return data[position:]
             payload = data[start:stop] if size < _VIEW else memoryview(data)[start:stop]
-            message: str | bytes
-            message = unmasked = apply_mask(payload, data[start - 4 : start])
-            if first == _WHOLE_TEXT:
-                try:
-                    message = unmasked.decode()
-                except UnicodeDecodeError:
-                    return data[position:]
-            take(message)
+            message = apply_mask(payload, data[start - 4 : start])
+            if first == _WHOLE_TEXT and not is_utf8(message):
+                return data[position:]
+            take(first - _WHOLE, message)
             position = stop
         if position < end:
             if end - position == 1 and data[position] not in (_WHOLE_TEXT, _WHOLE_BINARY):
@@ -136,7 +143,7 @@ class FrameReader:
         self._header, self._payload, self._missing = b"", None, 0
         return False
 
-    def _continue(self, data: bytes, take: Callable[[str | bytes], object]) -> int:
+    def _continue(self, data: bytes, take: Callable[[int, bytes | bytearray], object]) -> int:
         """Add to the frame that is coming. Return how much of `data` is its; -1 if it is text and wrong."""
         size = min(len(data), self._missing)
         if not self._add(data if size == len(data) else memoryview(data)[:size]):
@@ -144,9 +151,9 @@ class FrameReader:
         if not self._missing:
             payload = self._payload
             assert payload is not None
-            message = payload.decode() if self._text else bytes(payload)
+            opcode = self._header[0] - _WHOLE
             self._header, self._payload = b"", None
-            take(message)
+            take(opcode, payload)
         return size
 
     def _add(self, masked: bytes | memoryview) -> bool:

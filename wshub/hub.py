@@ -13,7 +13,7 @@ from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
@@ -29,7 +29,7 @@ class Hub(Service):
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self.name = "wshub"
-        self._poller = SocketPoller(reactor)
+        self._poller = Poller(reactor)
         self.supervisor = ServiceSupervisor(reactor, settings, self._poller)
         self._reactor = reactor
         self._settings = settings

@@ -45,11 +45,12 @@ from wshub.wire import (
     REQUEST,
     SYNC,
     BatchReader,
-    Transaction,
     decode_close,
     decode_columns,
     decode_ready,
-    encode_batch,
+    encode_columns,
+    encode_gone,
+    encode_opening,
 )
 
 SERVICE_DIED = (1011, b"The service died.")
@@ -64,6 +65,7 @@ _OPCODES = {
     MULTICAST: websocket.TEXT,
     MULTICAST_BINARY: websocket.BINARY,
 }
+_TO_ONE = (DATA, BINARY)
 
 
 class State(Enum):
@@ -152,7 +154,7 @@ class ServiceLink:
         self._pending = PendingRequests()
         self._last_id = 0
         self._is_paused = False
-        self._outbox: list[Transaction] = []
+        self._outbox: list[tuple[int, int, bytes | bytearray]] = []
         self._reader = BatchReader()
 
     # Its life.
@@ -194,26 +196,26 @@ class ServiceLink:
 
     # To the process.
 
-    def ask(self, opening: tuple[Any, ...], offered: tuple[str, ...], told: Told) -> int:
+    def ask(self, opening: tuple[str, int, str, str, str], offered: tuple[str, ...], told: Told) -> int:
         """A client wants to connect: let the service decide. Return the id that the client has, or will have.
 
         `told` is called with what the service says, or with why it never will say anything, unless `abandon` is.
         """
         self._last_id = socket_id = self._last_id + 1
         self._pending.add(socket_id, offered, told)
-        self.post((REQUEST, socket_id, (*opening, offered)))
+        self.post(REQUEST, socket_id, encode_opening(*opening, ",".join(offered)))
         return socket_id
 
     def abandon(self, socket_id: int, why: str) -> None:
         """Nothing comes of a request, whatever the service may still say: tell it, and count why."""
         if self._pending.remove(socket_id):
             self.counts.refused[why] += 1
-            self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
 
     def _end_requests(self, why: ServiceUnavailable) -> None:
         for socket_id in self._pending.end(why):
             self.counts.refused[ENDED] += 1
-            self.post((CLOSE, socket_id, (ABNORMAL_CLOSURE, "")))
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
 
     def open(self, socket: Socket, opening: tuple[Any, ...], socket_id: int = 0) -> int:
         """A client has connected: tell the service. It gets an id, unless it has one, because the service was asked."""
@@ -223,7 +225,7 @@ class ServiceLink:
             self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
         self.counts.opened += 1
-        self.post((NEWSOCKET, socket_id, opening))
+        self.post(NEWSOCKET, socket_id, encode_opening(*opening))
         if self._is_paused:
             socket.wshub_pause()
         return socket_id
@@ -232,28 +234,33 @@ class ServiceLink:
         """A client has gone: tell the service."""
         if self.sockets.pop(socket_id, None) is not None:
             self.counts.closed[code] += 1
-            self.post((CLOSE, socket_id, (code, reason)))
+            self.post(CLOSE, socket_id, encode_gone(code, reason))
         else:
             self.abandon(socket_id, LEFT)
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""
-        self.post((SYNC, socket_id, None))
+        self.post(SYNC, socket_id, b"")
 
-    def post(self, transaction: Transaction) -> None:
-        """Queue a transaction for the service."""
-        if transaction[0] == DATA:
-            self.counts.messages_in += 1
-        self._outbox.append(transaction)
+    def message(self, kind: int, socket_id: int, payload: bytes | bytearray) -> None:
+        """A message from a client, for the service: DATA, and `payload` UTF-8, or BINARY."""
+        self.counts.messages_in += 1
+        self._outbox.append((kind, socket_id, payload))
         if len(self._outbox) == 1:
             self.on_batch_begun()
 
-    def take_batch(self) -> tuple[bytes, ...]:
+    def post(self, kind: int, socket_id: int, payload: bytes) -> None:
+        """Queue any other transaction for the service."""
+        self._outbox.append((kind, socket_id, payload))
+        if len(self._outbox) == 1:
+            self.on_batch_begun()
+
+    def take_batch(self) -> tuple[bytes | bytearray, ...]:
         """Everything that is queued, as the bytes of a batch, in one piece or more; none if nothing is."""
         if not self._outbox:
             return ()
         outbox, self._outbox = self._outbox, []
-        return encode_batch(outbox)
+        return encode_columns(outbox)
 
     def pause(self) -> None:
         """The process does not keep up: let its sockets' clients wait."""
@@ -274,12 +281,16 @@ class ServiceLink:
 
         Frames for one socket go to it together, in order.
         """
+        if (one := self._reader.feed_one(data)) and one[0] in _TO_ONE and (socket := self.sockets.get(one[1])):
+            self.counts.messages_out += 1
+            socket.wshub_send([make_frame(_OPCODES[one[0]], one[2])])
+            return
         outgoing = Outgoing()
         by_socket = outgoing.by_socket
         try:
             for body in self._reader.feed(data):
                 for kind, socket_id, payload in decode_columns(body):
-                    if kind in (DATA, BINARY):
+                    if kind in _TO_ONE:
                         if outgoing.to_many:
                             outgoing.spread()
                         frame = make_frame(_OPCODES[kind], payload)

@@ -3,7 +3,6 @@
 Descriptors of our own, because Twisted's read 8 KiB at a time and write a turn late.
 """
 
-import errno
 import fcntl
 import os
 from collections import deque
@@ -11,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from wshub.poller import Poller
 from wshub.wire import PIPE_SIZE, PipeBuffer
 
 READ_SIZE = 256 << 10  # bytes; what a full batch has at most, more or less
@@ -23,33 +23,32 @@ LOW_MARK = 256 << 10  # bytes, and then they may go on
 _buffer = PipeBuffer(READ_SIZE)  # one for all pipes: nothing stays in it
 
 
-class PipeReader(FileDescriptor):
-    """The hub's end of the pipe from a service."""
+class PipeReader:
+    """The hub's end of the pipe from a service: calls `received` with what comes, `ended` once when it is closed."""
 
-    def __init__(self, reactor: Any, fd: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
-        super().__init__(reactor)
+    def __init__(self, poller: Poller, fd: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        self._poller = poller
         self._fd = fd
         self._received = received
         self._ended = ended
-        self.connected = 1
-        self.startReading()
+        self.is_open = True
+        poller.add(fd, self._readable)
 
-    def fileno(self) -> int:
-        return self._fd
-
-    def doRead(self) -> BaseException | None:
+    def _readable(self) -> None:
         try:
             data = _buffer.read(self._fd)
-        except OSError as error:
-            return None if error.errno in (errno.EAGAIN, errno.EINTR) else ConnectionLost()
-        if not data:
-            return ConnectionDone()
-        self._received(data)
-        return None
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._received(data)
+        else:
+            self.close()
 
     def drain(self) -> None:
         """Read whatever is left, when the process is no more."""
-        while self.connected:
+        while self.is_open:
             try:
                 data = _buffer.read(self._fd)
             except OSError:
@@ -58,9 +57,11 @@ class PipeReader(FileDescriptor):
                 return
             self._received(data)
 
-    def connectionLost(self, reason: Failure) -> None:
-        if self.connected:
-            super().connectionLost(reason)
+    def close(self) -> None:
+        """Read no more."""
+        if self.is_open:
+            self.is_open = False
+            self._poller.remove(self._fd)
             os.close(self._fd)
             self._ended()
 
@@ -81,14 +82,13 @@ class PipeWriter(FileDescriptor):
     def fileno(self) -> int:
         return self._fd
 
-    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+    def send(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Write `pieces`, now or later, in order. Nothing happens once the pipe is closed."""
         if not self.connected or self.disconnecting:
             return
         if not self._queue:
             written = self._write(pieces)
-            size = sum(map(len, pieces))
-            if written == size:
+            if written == (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))):
                 return
             self.startWriting()
             pieces = (memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))[written:],)
@@ -126,9 +126,9 @@ class PipeWriter(FileDescriptor):
             self._queue.clear()
             os.close(self._fd)
 
-    def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
+    def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> int:
         try:
-            return os.writev(self._fd, pieces)
+            return os.write(self._fd, pieces[0]) if len(pieces) == 1 else os.writev(self._fd, pieces)
         except BlockingIOError:
             return 0
         except BrokenPipeError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives now

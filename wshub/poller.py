@@ -1,9 +1,14 @@
-"""All WebSockets as one descriptor of the reactor's: a turn's reads in one loop, and what comes of them at its end.
+"""The hub's own sockets and pipes beside the reactor's: one wait for all of them, and a turn that knows its end.
 
-Twisted spends two to three microseconds on each event of each descriptor, as much as the hub needs to read a message.
-An epoll set can itself be polled: so the sockets that are open are in a set of our own, the reactor watches that, and a
-turn of any number of messages is one event to it. The end of such a loop is also the moment to write: whatever the turn
-brought for a service is one batch, and a single message does not wait for company.
+Twisted spends two to three microseconds on each event of each descriptor, as much as the hub needs to read a message,
+and as much again on each pass of its loop. An epoll set can itself be polled: so the sockets and pipes that carry
+messages are in a set of our own, and a turn of any number of messages is one event. The end of such a turn is also
+the moment to write: whatever the turn brought for a service is one batch, and a single message does not wait for
+company.
+
+Who waits for whom depends on the reactor. On Twisted's epoll reactor, ours is the outer set: the reactor's own is one
+more descriptor in it, and a message that comes and goes wakes nothing of Twisted's. On any other reactor, our set is
+one descriptor of the reactor's, which costs a pass of its loop for each turn.
 
 Only reading is done here. As soon as a socket has anything but data for us - the end of the stream, an error - it is
 the reactor's again, which knows what to do.
@@ -21,12 +26,14 @@ MAX_EVENTS = 256  # sockets that are read in one turn, at most 32 MiB, before th
 
 
 @implementer(IReadDescriptor)
-class SocketPoller:
+class Poller:
     """Calls back for each descriptor that can be read, then whoever wants to know when all have been."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._epoll: select.epoll | None = None
+        self._reactor_fd = -1  # its epoll set, where ours is the outer one
+        self._iterate_reactor: Callable[[float], None]
         self._readers: dict[int, Callable[[], None]] = {}
         self._at_end: list[Callable[[], None]] = []
         self._is_reading = False
@@ -36,7 +43,7 @@ class SocketPoller:
         """Call `readable` whenever there is something to read from `fd`. It must not raise."""
         if self._epoll is None:
             self._epoll = select.epoll()
-            self._reactor.addReader(self)
+            self._begin()
         self._readers[fd] = readable
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -70,10 +77,47 @@ class SocketPoller:
     def close(self) -> None:
         """Watch nothing any more."""
         if self._epoll is not None:
-            self._reactor.removeReader(self)
+            self._end()
             self._epoll.close()
             self._epoll = None
             self._readers.clear()
+
+    # The reactor in our set, or our set in the reactor.
+
+    def _begin(self) -> None:
+        assert self._epoll is not None
+        inner = getattr(self._reactor, "_poller", None)
+        if isinstance(inner, select.epoll) and "doIteration" not in vars(self._reactor):
+            self._reactor_fd = inner.fileno()
+            self._epoll.register(self._reactor_fd, select.EPOLLIN)
+            self._iterate_reactor, self._reactor.doIteration = self._reactor.doIteration, self._iterate
+        else:
+            self._reactor.addReader(self)
+
+    def _end(self) -> None:
+        if self._reactor_fd >= 0:
+            del self._reactor.doIteration  # the class's own comes back
+            self._reactor_fd = -1
+        else:
+            self._reactor.removeReader(self)
+
+    def _iterate(self, delay: float | None) -> None:
+        """In place of the reactor's `doIteration`: wait for at most `delay` seconds, then deal with what has come.
+
+        As long as that concerns nothing of the reactor's, go on waiting here.
+        """
+        reactor = self._reactor
+        while self._epoll is not None:
+            events = self._epoll.poll(delay, MAX_EVENTS)
+            self._read(events)
+            if not events or (self._reactor_fd, select.EPOLLIN) in events:
+                break
+            delay = reactor.timeout()
+            if not delay and delay is not None:
+                return
+        self._iterate_reactor(0)
+
+    # As a descriptor of the reactor's.
 
     def fileno(self) -> int:
         """The epoll set's own descriptor."""
@@ -87,18 +131,24 @@ class SocketPoller:
         """Called by the reactor when it is closed down."""
 
     def doRead(self) -> None:
-        """Called by the reactor when at least one of the sockets can be read."""
+        """Called by the reactor when at least one of the descriptors can be read."""
         assert self._epoll is not None
+        self._read(self._epoll.poll(0, MAX_EVENTS))
+
+    # A turn.
+
+    def _read(self, events: list[tuple[int, int]]) -> None:
         readers = self._readers
         self._is_reading = True
-        for fd, _ in self._epoll.poll(0, MAX_EVENTS):
+        for fd, _ in events:
             if reader := readers.get(fd):  # one that was read before it may have closed it
                 try:
                     reader()
                 except Exception:
-                    self._log.failure("unexpected while reading a socket")
+                    self._log.failure("unexpected while reading descriptor {fd}", fd=fd)
         self._is_reading = False
-        self._end_turn()
+        if self._at_end:
+            self._end_turn()
 
     def _end_turn(self) -> None:
         at_end, self._at_end = self._at_end, []

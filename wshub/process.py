@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.python.failure import Failure
 from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
 from wshub.pipes import PipeReader, PipeWriter, grow_pipe
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.wire import FROM_HUB, TO_HUB
 
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
@@ -53,7 +54,7 @@ class ServiceProcess(ProcessProtocol):
 
     @classmethod
     def spawn(
-        cls, reactor: Any, poller: SocketPoller, route: str, root: Path, module: Path, link: ServiceLink
+        cls, reactor: Any, poller: Poller, route: str, root: Path, module: Path, link: ServiceLink
     ) -> "ServiceProcess":
         """Start the process that serves `route` with `module`. Raise `OSError` if the system cannot."""
         self = cls(reactor, f"service {route}", link)
@@ -80,8 +81,8 @@ class ServiceProcess(ProcessProtocol):
         for fd in (child_reads, child_writes, nothing):
             os.close(fd)
         self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
-        self._reader = PipeReader(reactor, we_read, self._received, link.end_of_stream)
-        link.on_batch_begun = lambda: poller.at_end_of_turn(self._flush)
+        self._reader = PipeReader(poller, we_read, self._received, link.end_of_stream)
+        link.on_batch_begun = partial(poller.at_end_of_turn, self._flush)
         return self
 
     # What the hub wants of it.
@@ -134,8 +135,8 @@ class ServiceProcess(ProcessProtocol):
             return
 
     def _close_pipes(self) -> None:
-        for pipe in (self._reader, self._writer):
-            pipe.connectionLost(Failure(ConnectionDone()))
+        self._reader.close()
+        self._writer.connectionLost(Failure(ConnectionDone()))
 
     # What it says and does.
 

@@ -12,7 +12,7 @@ from wshub.accounting import Accounting
 from wshub.config import Settings
 from wshub.errors import HubStopping, ServiceCrashing, ServiceFailed, ServiceNotFound
 from wshub.link import Event, ServiceLink, State
-from wshub.poller import SocketPoller
+from wshub.poller import Poller
 from wshub.process import ServiceProcess, escape
 from wshub.restart import RestartPolicy
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
@@ -35,7 +35,7 @@ class Record:
 class ServiceSupervisor:
     """All services of a hub, running or not."""
 
-    def __init__(self, reactor: Any, settings: Settings, poller: SocketPoller) -> None:
+    def __init__(self, reactor: Any, settings: Settings, poller: Poller) -> None:
         self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
         self.accounting = Accounting()
         self._reactor = reactor

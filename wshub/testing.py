@@ -9,7 +9,7 @@
 ::
 
     reactor = FakeReactor()
-    supervisor = ServiceSupervisor(reactor, settings, SocketPoller(reactor))
+    supervisor = ServiceSupervisor(reactor, settings, Poller(reactor))
     link = supervisor.link(("echo",))
     reactor.processes[0].get_ready()
     link.open(FakeSocket(), OPENING)
@@ -28,14 +28,21 @@ from twisted.python.failure import Failure
 
 from wshub.frames import split_frame
 from wshub.wire import (
+    BINARY,
+    CLOSE,
+    DATA,
     FAILED,
     FROM_HUB,
+    NEWSOCKET,
     READY,
+    REQUEST,
     TO_HUB,
     BatchReader,
     Transaction,
     decode_batch,
     encode_columns,
+    encode_gone,
+    encode_opening,
     encode_ready,
 )
 
@@ -43,6 +50,23 @@ FIRST_PID = 1 << 30  # no process of this machine can have it: Linux goes up to 
 
 OPENING = ("127.0.0.1", 50000, "/echo", "", "host: localhost", None)
 """What a link tells a service of a new client."""
+
+
+def encode_batch(*transactions: Transaction) -> bytes:
+    """The bytes of a batch from the hub that `wshub.wire.decode_batch` gives as `transactions`."""
+    raw: list[tuple[int, int, bytes]] = []
+    for kind, socket_id, payload in transactions:
+        if kind == NEWSOCKET:
+            raw.append((kind, socket_id, encode_opening(*payload)))
+        elif kind == REQUEST:
+            raw.append((kind, socket_id, encode_opening(*(*payload[:5], ",".join(payload[5])))))
+        elif kind == CLOSE:
+            raw.append((kind, socket_id, encode_gone(*payload)))
+        elif isinstance(payload, str):
+            raw.append((kind, socket_id, payload.encode()))
+        else:
+            raw.append((BINARY if kind == DATA else kind, socket_id, payload or b""))
+    return b"".join(encode_columns(raw))
 
 
 class FakeReactor(Clock):

@@ -23,17 +23,18 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 import wshub
+from wshub import wire
 from wshub.answers import Headers
 from wshub.config import Settings
 from wshub.deflate import Deflater
-from wshub.frames import FrameReader
+from wshub.frames import BINARY, TEXT, FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
 from wshub.pending import Accepted
-from wshub.poller import SocketPoller
-from wshub.wire import DATA
+from wshub.poller import Poller
 
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
+KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -68,6 +69,8 @@ class HubProtocol(WebSocketServerProtocol):
     """What its service has said to the request, if it was asked."""
     wshub_fd = -1
     """The socket's descriptor, while it is one of the poller's."""
+    wshub_receive: Callable[[int], bytes]
+    """The socket's `recv`, while it is one of the poller's."""
     wshub_failure: tuple[int, str] | None = None
     """Close code and reason, once the client has broken the protocol."""
     closeHandshakeTimeout: float
@@ -125,6 +128,7 @@ class HubProtocol(WebSocketServerProtocol):
         opening = (*request.describe(self.transport.getPeer()), self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
+            self.wshub_receive = self.transport.socket.recv
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
         self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
@@ -194,15 +198,15 @@ class HubProtocol(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Called by Autobahn with a message that was not a plain frame."""
         if self.state == self.STATE_OPEN:  # it goes on delivering while it closes (RFC 6455, section 5.5.1, lets it)
-            self._wshub_take(payload if isBinary else payload.decode())
+            self._wshub_take(BINARY if isBinary else TEXT, payload)
 
-    def _wshub_take(self, message: str | bytes) -> None:
-        self.wshub_link.post((DATA, self.wshub_id, message))
+    def _wshub_take(self, opcode: int, message: bytes | bytearray) -> None:
+        self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
 
     def _wshub_readable(self) -> None:
         """Called by the poller."""
         try:
-            data = self.transport.socket.recv(READ_SIZE)
+            data = self.wshub_receive(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -292,7 +296,7 @@ class HubProtocol(WebSocketServerProtocol):
 class HubFactory(WebSocketServerFactory):
     """Makes a `HubProtocol` for each accepted upgrade request."""
 
-    def __init__(self, reactor: Any, settings: Settings, poller: SocketPoller) -> None:
+    def __init__(self, reactor: Any, settings: Settings, poller: Poller) -> None:
         super().__init__(server=f"wshub/{wshub.__version__}", reactor=reactor)
         self.wshub_settings = settings
         self.wshub_poller = poller

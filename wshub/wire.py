@@ -1,8 +1,8 @@
 r"""The wire protocol between the hub and a service process: its vocabulary, its codec, its limits.
 
 A service process has two pipes of its own: it reads from descriptor `FROM_HUB` (3) and writes to `TO_HUB` (4). Each
-carries a stream of *batches*, each batch one or more *transactions*: a kind, a socket id, a payload. All integers that
-are not inside a pickle are little-endian.
+carries a stream of *batches*, each batch one or more *transactions*: a kind, a socket id, a payload. All integers are
+little-endian, but for the code of a CLOSE, which is as it is in a frame.
 
 ::
 
@@ -10,11 +10,6 @@ are not inside a pickle are little-endian.
     batch       +-----------+----------------- - - -+
                 | size: u32 | body: size bytes      |      1 <= size <= MAX_BATCH
                 +-----------+----------------- - - -+
-
-**From the hub**, which the service trusts, the body is a pickle (protocol 5) of a list of plain tuples
-``(kind, socket_id, payload)``. Tuples, because a class of our own would cost twelve times as much to pickle.
-
-==========  ====  ==============================================================================================
 NEWSOCKET   0     ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
 DATA        1     `str` for a text message, `bytes` for a binary one
 CLOSE       2     ``(code, reason)``; exactly one for each NEWSOCKET, nothing after it; or for a REQUEST, see there
@@ -25,16 +20,16 @@ REQUEST     11    ``(host, port, path, query, headers, offered)``, offered the c
 **To the hub**, which does not trust the service, a pickle of the same tuples would be an open door: even with every
 global refused, nine bytes can make an unpickler take gigabytes. So the body is columns first, payloads after::
 
+=======
     body        +------------+------------------------------------------+--------------------- - -
                 | count: u32 | pickle of (kinds, socket_ids, sizes)      | payloads, end to end
                 +------------+------------------------------------------+--------------------- - -
 
 The pickle (protocol 3) holds three `bytes`: kinds as u8, socket ids as u64, sizes of the payloads as u32, `count` of
 each (1 <= count <= MAX_COUNT). Nothing but the columns varies in it, so its frame is known from `count` alone:
-:func:`decode_columns` compares the four constant pieces and reads the columns where they must be, and no unpickler
-ever sees what a service wrote.
+:func:`decode_columns` compares the four constant pieces and reads the columns where they must be. No unpickler ever
+sees what the other end wrote: even with every global refused, nine bytes can make one take gigabytes.
 
-================  ====  =======================================================================================
 DATA              1     a text message as UTF-8
 CLOSE             2     code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455, section 5.5.1
 BINARY            3     a binary message
@@ -53,15 +48,39 @@ or the answer is late, a CLOSE comes instead, and an answer that has crossed it 
 
 The seed's kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends
 are always of one version: the hub starts the service's interpreter with its own package.
+=======
+================  ====  ======  ===============================================================================
+NEWSOCKET         0     service lines: host, port, path, query, subprotocol or nothing, then headers ``name: value``
+DATA              1     both    a text message as UTF-8
+CLOSE             2     both    code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455,
+                                section 5.5.1. To a service: exactly one for each NEWSOCKET, nothing after it
+BINARY            3     both    a binary message
+MULTICAST         4     hub     count: u32, then that many socket ids: u64, then a text message; socket id 0
+MULTICAST_BINARY  5     hub     the same with a binary message
+READY             6     hub     lines ``name value`` of what the class declares; once, before anything else; socket id 0
+FAILED            7     hub     the traceback of why there is no service, as text; nothing follows; socket id 0
+SYNC              8     both    nothing. To a service: to be answered with a SYNC once everything before it about this
+                                socket has been dealt with
+REQUEST           11    service as NEWSOCKET, with all subprotocols that the client offers, commas between them
+ACCEPT            12    hub     the client may connect; what goes with the 101, see `wshub.answers`
+REFUSE            13    hub     it may not; the response, see `wshub.answers`
+================  ====  ======  ===============================================================================
+
+A service whose READY declares ``on_request yes`` is asked about each client first: a REQUEST with a new socket id, to
+be answered with one ACCEPT or REFUSE. After an ACCEPT the same id comes back in a NEWSOCKET. If the client goes first,
+or the answer is late, a CLOSE comes instead, and an answer that has crossed it is passed over.
+
+The middle column says who is told so. The hub checks whatever a service says, a service trusts the hub. The seed's
+kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends are always
+of one version: the hub starts the service's interpreter with its own package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from os import readv
-from pickle import dumps, loads
 from struct import Struct, pack, unpack_from
 
 from wshub.errors import WireError
@@ -87,7 +106,7 @@ ACCEPT = 12
 REFUSE = 13
 
 Transaction = tuple[int, int, "Any"]
-"""``(kind, socket_id, payload)``"""
+"""``(kind, socket_id, payload)``, the payload as Python has it: see :func:`decode_for_service`"""
 
 MAX_BATCH = 64 << 20
 """The largest body, in bytes: four times the largest message of the Autobahn test suite."""
@@ -134,6 +153,22 @@ class BatchReader:
         self._pieces: list[bytes] = []  # of a batch that has begun; never enough of it to be a whole one
         self._missing = 0  # bytes that its end is away, once its size is known
 
+    def feed_one(self, data: bytes) -> tuple[int, int, bytes] | None:
+        """The transaction in `data`, if it is one small batch of one and nothing else: what a single message comes in.
+
+        None if it is anything else, and then nothing has been fed.
+        """
+        if _ONE.size <= len(data) < LARGE and not self._pieces:
+            body_size, count, start, kind, after_kinds, socket_id, after_ids, size, end = _ONE.unpack_from(data)
+            if (
+                count == 1
+                and (start, after_kinds, after_ids, end) == _ONE_FRAME
+                and body_size == len(data) - 4
+                and size == len(data) - _ONE.size
+            ):
+                return kind, socket_id, data[_ONE.size :]
+        return None
+
     def feed(self, data: bytes) -> Iterator[memoryview]:
         """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be."""
         if self._pieces:
@@ -161,30 +196,14 @@ class BatchReader:
             self._pieces.append(data[start:])
 
 
-# From the hub: plain pickles.
+# Bodies: columns first, payloads after.
 
 
-def encode_batch(transactions: list[Transaction]) -> tuple[bytes, ...]:
-    """The bytes of a batch from the hub, or of several if it gets too large, in one piece or more."""
-    body = dumps(transactions, 5)
-    if len(body) > MAX_BATCH and len(transactions) > 1:
-        half = len(transactions) // 2
-        return encode_batch(transactions[:half]) + encode_batch(transactions[half:])
-    return _join_if_small((_U32.pack(len(body)), body), len(body))
-
-
-def decode_batch(body: memoryview) -> list[Transaction]:
-    """The transactions in a body from the hub. For the service alone: it loads whatever the pickle says."""
-    transactions: list[Transaction] = loads(body)
-    return transactions
-
-
-# To the hub: columns.
-
-
-def encode_columns(transactions: list[tuple[int, int, bytes]]) -> tuple[bytes, ...]:
-    """The bytes of a batch to the hub, or of several if it gets too large, in one piece or more."""
+def encode_columns(transactions: Sequence[tuple[int, int, bytes | bytearray]]) -> tuple[bytes | bytearray, ...]:
+    """The bytes of a batch, or of several if it gets too large, in one piece or more."""
     count = len(transactions)
+    if count == 1:
+        return _encode_one(*transactions[0])
     kinds, socket_ids, payloads = zip(*transactions, strict=True)
     sizes = tuple(map(len, payloads))
     if (count > MAX_COUNT or sum(sizes) > MAX_BATCH // 2) and count > 1:
@@ -195,8 +214,8 @@ def encode_columns(transactions: list[tuple[int, int, bytes]]) -> tuple[bytes, .
     return _join_if_small((_U32.pack(size), columns, *payloads), size)
 
 
-def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes | memoryview]]:
-    """The transactions in a body to the hub, payloads as `bytes`, or as views of `body` where a copy would cost more.
+def decode_columns(body: bytes | memoryview) -> Iterable[tuple[int, int, bytes | memoryview]]:
+    """The transactions in a body, payloads as `bytes`, or as views of `body` where a copy would cost more.
 
     Raise `WireError` unless it is just what :func:`encode_columns` writes; kinds and ids are for the caller to judge.
     """
@@ -223,7 +242,7 @@ def decode_columns(body: memoryview) -> Iterable[tuple[int, int, bytes | memoryv
     return zip(columns[2], columns[4 : 4 + count], [data[i:j] for i, j in pairwise(ends)], strict=True)
 
 
-def _join_if_small(pieces: tuple[bytes, ...], size: int) -> tuple[bytes, ...]:
+def _join_if_small(pieces: tuple[bytes | bytearray, ...], size: int) -> tuple[bytes | bytearray, ...]:
     """Small pieces as one: writing several with one call costs more than copying them, unless they are large."""
     return pieces if size >= LARGE * len(pieces) and len(pieces) <= MAX_PIECES else (b"".join(pieces),)
 
@@ -246,7 +265,63 @@ def _bytes_opcode(size: int) -> bytes:
     return b"C" + bytes((size,)) if size < 256 else b"B" + _U32.pack(size)
 
 
-# Payloads to the hub that have a structure of their own.
+# The same for a single transaction, which is what a quiet service says: no columns, no loops.
+
+_, *_frame = _layout(1)
+_ONE_FRAME = tuple(_frame)
+_ONE = Struct("<II{}sB{}sQ{}sI{}s".format(*map(len, _ONE_FRAME)))
+
+
+def _encode_one(kind: int, socket_id: int, payload: bytes | bytearray) -> tuple[bytes | bytearray, ...]:
+    size = len(payload)
+    start, after_kinds, after_ids, end = _ONE_FRAME
+    head = _ONE.pack(_ONE.size - 4 + size, 1, start, kind, after_kinds, socket_id, after_ids, size, end)
+    return (head + payload,) if size < LARGE else (head, payload)
+
+
+# What payloads mean: to a service.
+
+
+def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -> Transaction:
+    """A transaction from the hub with its payload as a service has it.
+
+    ==========  ==================================================================================
+    NEWSOCKET   ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
+    REQUEST     the same with a tuple of the subprotocols that are offered
+    DATA        `str` for a text message, `bytes` for a binary one
+    CLOSE       ``(code, reason)``
+    others      None
+    ==========  ==================================================================================
+    """
+    if kind == DATA:
+        return DATA, socket_id, str(payload, "utf-8")
+    if kind == BINARY:
+        return DATA, socket_id, bytes(payload)
+    if kind in (NEWSOCKET, REQUEST):
+        host, port, path, query, subprotocol, headers = str(payload, "utf-8").split("\n", 5)
+        last = (subprotocol or None) if kind == NEWSOCKET else tuple(filter(None, subprotocol.split(",")))
+        return kind, socket_id, (host, int(port), path, query, headers, last)
+    if kind == CLOSE:
+        return kind, socket_id, (*_CLOSE_CODE.unpack_from(payload), str(payload[2:], "utf-8"))
+    return kind, socket_id, None
+
+
+def decode_batch(body: bytes | memoryview) -> list[Transaction]:
+    """The transactions in a body from the hub, as a service has them."""
+    return [decode_for_service(*transaction) for transaction in decode_columns(body)]
+
+
+def encode_opening(host: str, port: int, path: str, query: str, headers: str, subprotocol: str | None) -> bytes:
+    """The payload of a NEWSOCKET or REQUEST. `headers` are lines ``name: value``; nothing else has a line break."""
+    return "\n".join((host, str(port), path, query, subprotocol or "", headers)).encode()
+
+
+def encode_gone(code: int, reason: str) -> bytes:
+    """The payload of a CLOSE to a service: also of codes that no close frame may carry."""
+    return _CLOSE_CODE.pack(code) + reason.encode()
+
+
+# What payloads mean: to the hub.
 
 
 def encode_close(code: int, reason: str) -> bytes:

@@ -15,6 +15,7 @@ from time import monotonic
 import pytest
 
 from wshub.service.channel import Channel
+from wshub.testing import encode_batch
 from wshub.wire import (
     CLOSE,
     DATA,
@@ -27,7 +28,6 @@ from wshub.wire import (
     decode_close,
     decode_columns,
     decode_ready,
-    encode_batch,
 )
 
 DEADLINE = 10.0  # seconds until a test gives up; on an idle machine nothing here takes more than one
@@ -42,7 +42,7 @@ def opening(host="192.0.2.7", port=40000, path="/test", query="", headers="host:
 
 def encode_transactions(*transactions):
     """The bytes of a batch from the hub."""
-    return b"".join(encode_batch(list(transactions)))
+    return encode_batch(*transactions)
 
 
 class Inbox:

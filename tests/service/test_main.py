@@ -109,7 +109,7 @@ def test_back_to_back_with_the_hubs_own_link(start_service):
     assert link.state is State.READY
     assert link.subprotocols == ("v2", "v1")
     socket_id = link.open(socket, opening())
-    link.post((DATA, socket_id, "hello"))
+    link.message(DATA, socket_id, b"hello")
     service.write(b"".join(link.take_batch()))
     pump(3)
     assert socket.got == [make_frame(TEXT, b"hello"), make_frame(TEXT, b"hello"), (4000, b"done")]

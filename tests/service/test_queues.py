@@ -205,13 +205,13 @@ def test_get_of_several_threads(queues):
     def get(name):
         try:
             while True:
-                results[name].append(queues.receive_queue.get(timeout=DEADLINE).data)
+                results[name].append(int(queues.receive_queue.get(timeout=DEADLINE).data))
         except ShutDown:
             pass
 
     threads = [start_thread(get, name) for name in results]
     for start in range(0, count, 30):
-        queues.post(*((DATA, 1, number) for number in range(start, start + 30)))
+        queues.post(*((DATA, 1, str(number)) for number in range(start, start + 30)))
     queues.hang_up()
     for thread in threads:
         thread.join(DEADLINE)

@@ -17,6 +17,7 @@ from wshub.wire import (
     PipeBuffer,
     Transaction,
     decode_batch,
+    decode_for_service,
     encode_columns,
     encode_multicast,
 )
@@ -63,6 +64,8 @@ class Channel:
         data = self._buffer.read(self.read_fd)
         if not data:
             return None
+        if one := self._reader.feed_one(data):
+            return [decode_for_service(*one)]
         transactions: list[Transaction] = []
         for body in self._reader.feed(data):
             transactions += decode_batch(body)
@@ -122,9 +125,14 @@ class Channel:
         poll.register(self.read_fd, 0)
         return bool(poll.poll(0))
 
-    def _write(self, pieces: tuple[bytes, ...]) -> None:
+    def _write(self, pieces: tuple[bytes | bytearray, ...]) -> None:
         try:
-            written = os.writev(self._write_fd, pieces)
+            if len(pieces) == 1:
+                written = os.write(self._write_fd, pieces[0])
+                if written == len(pieces[0]):
+                    return
+            else:
+                written = os.writev(self._write_fd, pieces)
             if written < sum(map(len, pieces)):  # a signal has come between
                 rest = memoryview(b"".join(pieces))[written:]
                 while rest:
