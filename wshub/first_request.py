@@ -132,10 +132,12 @@ class FirstRequest(Protocol):
             self._hand_over(self.factory.websockets.make(request, link, answer))
 
     def _give_up(self, request: UpgradeRequest) -> None:
+        host, port, path, *_ = request.describe(self.transport.getPeer())
         self.factory.log.warn(
-            "{path}: {peer} was refused: on_request took more than {seconds} seconds",
-            path=escape(request.path.decode("ascii")),
-            peer=self.transport.getPeer(),
+            "{path}: {host}:{port} was refused: on_request took more than {seconds} seconds",
+            path=escape(path),
+            host=host,
+            port=port,
             seconds=self.factory.settings.request_timeout,
         )
         self._stop_asking(LATE)
