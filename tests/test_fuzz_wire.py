@@ -49,6 +49,14 @@ def test_mutations_get_past_the_columns():
     assert len(mistakes) > 15, mistakes
 
 
+def test_mutations_of_payloads():
+    """They are neither all nonsense nor all harmless either; each payload that is mutated is understood as it is."""
+    chance = random.Random(3)
+    assert all(map(fuzzer.check_payload, fuzzer.PAYLOADS))
+    understood = sum(fuzzer.check_payload(fuzzer.make_payload(chance)) > 1 for _ in range(4000))
+    assert 500 < understood < 3000
+
+
 @pytest.mark.parametrize(
     ("module", "name", "broken"),
     [
