@@ -85,7 +85,7 @@ class Client:
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol agreed upon, one of the service's `subprotocols`, or None."""
+        """The subprotocol agreed upon: one of the service's `subprotocols`, or an `Accept`'s; or None."""
         subprotocol: str | None = self._opening[5]
         return subprotocol
 
