@@ -98,6 +98,7 @@ EXAMPLES = {
     "handshake_timeout = 2": ("handshake_timeout", 2.0),
     "close_timeout = 3": ("close_timeout", 3.0),
     "start_timeout = 0.5": ("start_timeout", 0.5),
+    "request_timeout = 20": ("request_timeout", 20.0),
     "stop_timeout = 3600": ("stop_timeout", 3600.0),
     "restart_intensity = 3": ("restart_intensity", 3),
     "restart_period = 10": ("restart_period", 10.0),

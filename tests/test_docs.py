@@ -29,12 +29,12 @@ REFERENCE = CHECKOUT / "docs" / "reference"
 WAIT = 20.0  # seconds until a service that says nothing has failed
 
 KIT = [
-    *(Service, AsyncService, wshub.Client),
+    *(Service, AsyncService, wshub.Client, wshub.Request, wshub.Accept, wshub.Refuse),
     *(ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction),
     *(Subscribable, Subscribable.SubscriptionEvent, Subscribable.Subscriber),
 ]
-INSIDE = {"inbox", "is_known", "pump", "queue"}
-"""Names without an underscore that the kit has for itself."""
+INSIDE = {"inbox", "is_known", "pump", "queue", "task", *dir(Exception)}
+"""Names without an underscore that the kit has for itself, or from Python."""
 SET_IN_INIT = {"sendQueue", "recvQueue", "shutdownFlag", "eventId", "data", "obj", "callback"}
 
 
@@ -236,7 +236,20 @@ def test_every_name_of_the_kit_is_documented():
 def test_wire_kinds_are_documented():
     """The reference of the wire protocol has every kind with its number, and the limits."""
     text = (REFERENCE / "wire-protocol.md").read_text()
-    for name in ("NEWSOCKET", "DATA", "CLOSE", "BINARY", "MULTICAST", "MULTICAST_BINARY", "READY", "FAILED"):
+    for name in (
+        "NEWSOCKET",
+        "DATA",
+        "CLOSE",
+        "BINARY",
+        "MULTICAST",
+        "MULTICAST_BINARY",
+        "READY",
+        "FAILED",
+        "SYNC",
+        "REQUEST",
+        "ACCEPT",
+        "REFUSE",
+    ):
         assert f"| `{name}` | {getattr(wire, name)} |" in text
     assert f"size <= {wire.MAX_BATCH}" in text
     assert f"| {wire.MAX_COUNT} |" in text

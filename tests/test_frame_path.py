@@ -49,7 +49,7 @@ class EchoLink:
     name = "/echo"
     is_paused = False
 
-    def open(self, socket, opening):
+    def open(self, socket, opening, socket_id=0):
         self.socket = socket
         return 1
 

@@ -12,11 +12,12 @@ PACKAGE = CHECKOUT / "wshub"
 PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
 
 LAYERS = {
-    0: ["wshub", "wshub.errors", "wshub.wire", "wshub.service"],
+    0: ["wshub", "wshub.answers", "wshub.errors", "wshub.wire", "wshub.service"],
     1: [
         "wshub.accounting",
         "wshub.admission",
         "wshub.backlog",
+        "wshub.pending",
         "wshub.config",
         "wshub.confinement",
         "wshub.declared",

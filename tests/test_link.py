@@ -13,9 +13,11 @@ from wshub import wire
 from wshub.errors import HubStopping, ServiceFailed, WireError
 from wshub.frames import make_frame
 from wshub.link import CLOSED_MEANWHILE, SERVICE_DIED, Event, ServiceLink, State
+from wshub.pending import ENDED, LATE, LEFT, REFUSED, Accepted
 from wshub.service.channel import Channel
 from wshub.service.client import Client
 from wshub.wire import (
+    ACCEPT,
     BINARY,
     CLOSE,
     DATA,
@@ -24,6 +26,8 @@ from wshub.wire import (
     MULTICAST_BINARY,
     NEWSOCKET,
     READY,
+    REFUSE,
+    REQUEST,
     BatchReader,
     decode_batch,
     encode_address,
@@ -595,3 +599,126 @@ def test_to_the_same_many_after_one_has_gone():
     assert len(here.calls) == 3
     assert late.calls == []
     assert link.counts.dropped == {CLOSED_MEANWHILE: 2}
+
+
+# Requests: what a service says about a client before it is one.
+
+
+def answer(link, *transactions):
+    """The service says something."""
+    link.receive(encode_columns(list(transactions)))
+
+
+def make_asking_link():
+    """A link whose service wants to be asked, and the answers to its requests."""
+    link = ServiceLink(Changes())
+    answer(link, (READY, 0, encode_ready({"on_request": "yes"})))
+    assert link.asks_first
+    link.take_batch()
+    return link, []
+
+
+def sent_by(link):
+    """The transactions that wait for the process."""
+    return [each for body in BatchReader().feed(b"".join(link.take_batch())) for each in decode_batch(body)]
+
+
+def test_only_who_declares_it_is_asked():
+    """A READY without on_request means no requests."""
+    link = ServiceLink(Changes())
+    answer(link, (READY, 0, encode_ready({"subprotocols": "chat"})))
+    assert not link.asks_first
+
+
+def test_a_request_that_is_accepted():
+    """The service is told everything; the id that it accepts is the socket's, and others get other ids."""
+    link, answers = make_asking_link()
+    one = link.ask(OPENING[:5], ("chat",), answers.append)
+    two = link.ask(OPENING[:5], (), answers.append)
+    assert sent_by(link) == [(REQUEST, 1, (*OPENING[:5], ("chat",))), (REQUEST, 2, (*OPENING[:5], ()))]
+    answer(link, (ACCEPT, one, b"chat\nX: y"))
+    assert answers == [Accepted(one, "chat", (("X", "y"),))]
+    socket = FakeSocket()
+    assert link.open(socket, OPENING, one) == one
+    assert link.open(FakeSocket(), OPENING) == 3
+    assert sent_by(link) == [(NEWSOCKET, one, OPENING), (NEWSOCKET, 3, OPENING)]
+    answer(link, (DATA, one, b"hello"))
+    assert socket.calls == [[make_frame(1, b"hello")]]
+    assert two in link._pending._waiting
+    assert link.counts.refused == {}
+
+
+def test_a_request_that_is_refused():
+    """The client's side is told why, and it is counted once."""
+    link, answers = make_asking_link()
+    one = link.ask(OPENING[:5], (), answers.append)
+    answer(link, (REFUSE, one, b"403\n\nNo."))
+    assert [(error.status, str(error)) for error in answers] == [(403, "No.")]
+    assert link.counts.refused == {REFUSED: 1}
+    answer(link, (REFUSE, one, b"403\n\nNo."), (ACCEPT, one, b""))  # as if it had gone: nobody waits
+    assert len(answers) == 1
+    assert link.counts.refused == {REFUSED: 1}
+
+
+def test_a_request_that_is_abandoned():
+    """The service gets a CLOSE, once, and its answer is passed over; data for the id is dropped and counted."""
+    link, answers = make_asking_link()
+    one = link.ask(OPENING[:5], (), answers.append)
+    link.abandon(one, LATE)
+    link.abandon(one, LATE)
+    assert sent_by(link)[1:] == [(CLOSE, one, (1006, ""))]
+    assert link.counts.refused == {LATE: 1}
+    answer(link, (ACCEPT, one, b""), (DATA, one, b"x"))
+    assert answers == []
+    assert link.counts.dropped == {CLOSED_MEANWHILE: 1}
+
+
+def test_accepted_but_never_open():
+    """A client that is lost between the answer and the 101 is a CLOSE for the service too."""
+    link, answers = make_asking_link()
+    one = link.ask(OPENING[:5], (), answers.append)
+    answer(link, (ACCEPT, one, b""))
+    link.close(one, 1006, "")
+    assert sent_by(link)[1:] == [(CLOSE, one, (1006, ""))]
+    assert link.counts.refused == {LEFT: 1}
+    assert link.counts.closed == {}
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [(Event.STOP, 503), (Event.EXITED, 502), (Event.BROKE, 502), (Event.HUNG_UP, 502)],
+)
+def test_requests_when_the_service_ends(event, status):
+    """Whoever waits is told; the service, if it is still there, gets a CLOSE for each before its input ends."""
+    link, answers = make_asking_link()
+    link.ask(OPENING[:5], (), answers.append)
+    sent = []
+    link._on_change = lambda *_: sent.extend(sent_by(link))
+    link.happen(event)
+    assert [error.status for error in answers] == [status]
+    assert (CLOSE, 1, (1006, "")) in sent
+    assert link.counts.refused == {ENDED: 1}
+
+
+@pytest.mark.parametrize(
+    ("transaction", "message"),
+    [
+        ((ACCEPT, 0, b""), "never its own"),
+        ((ACCEPT, 3, b""), "never its own"),
+        ((REFUSE, 3, b"403\n\n"), "never its own"),
+        ((ACCEPT, 2, b""), "a client that is connected"),
+        ((REFUSE, 2, b"403\n\n"), "a client that is connected"),
+        ((ACCEPT, 1, b"other"), "did not offer"),
+        ((ACCEPT, 1, b"\nX: a\r\nY: b"), "neither printable ASCII nor a tab"),
+        ((ACCEPT, 1, b"\nContent-Length: 5"), "the hub's to send"),
+        ((REFUSE, 1, b"200\n\nfine"), "status from 400 to 599"),
+    ],
+)
+def test_answers_that_no_service_may_give(transaction, message):
+    """An answer for whom it was not asked about, or one that would forge a response, is an error; nobody is told."""
+    link, answers = make_asking_link()
+    link.ask(OPENING[:5], ("chat",), answers.append)
+    link.open(FakeSocket(), OPENING)
+    with pytest.raises(WireError, match=message):
+        answer(link, transaction)
+    assert answers == []

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import signal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,18 +14,20 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from wshub.accounting import Counts
 from wshub.config import Settings
-from wshub.first_request import SWEEP, PortFactory
+from wshub.first_request import MAX_EARLY, SWEEP, PortFactory
 from wshub.link import Event
+from wshub.pending import ENDED, LATE, LEFT
 from wshub.poller import Poller
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.testing import FakeProcess, FakeReactor
 from wshub.websocket import HubFactory
-from wshub.wire import CLOSE, DATA, NEWSOCKET, encode_close
+from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, encode_close
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+ACCEPT_KEY = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 class Transport(StringTransport):
@@ -140,11 +144,11 @@ def test_handshake(hub: Hub) -> None:
     hub.get_ready(subprotocols="a,b")
     response = connection.receive().decode().split("\r\n")
     assert response[0] == "HTTP/1.1 101 Switching Protocols"
-    assert {"Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {ACCEPT}"} <= set(response)
+    assert {"Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {ACCEPT_KEY}"} <= set(response)
     assert "Sec-WebSocket-Protocol: a" in response
     assert not any(line.startswith("Sec-WebSocket-Extensions") for line in response)
     digest = hashlib.sha1(KEY.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
-    assert base64.b64encode(digest).decode() == ACCEPT
+    assert base64.b64encode(digest).decode() == ACCEPT_KEY
     hub.reactor.turn()
     ((kind, socket_id, opening),) = hub.service.read()
     assert (kind, socket_id) == (NEWSOCKET, 1)
@@ -363,3 +367,191 @@ def test_when_empty(hub: Hub) -> None:
     assert told == [None]
     second.lose()
     assert told == [None, None]
+
+
+# Services that say who may connect.
+
+
+class Asking:
+    """A hub whose service has an on_request, and one client that waits for its answer."""
+
+    def __init__(self, hub: Hub, headers: str = "") -> None:
+        self.hub = hub
+        self.client = hub.connect()
+        self.client.upgrade("/echo?q=1", headers)
+        hub.get_ready(on_request="yes", subprotocols="a,b")
+        ((kind, self.socket_id, self.asked),) = self.read()
+        assert kind == REQUEST
+        assert self.client.receive() == b""
+
+    def read(self) -> list[Any]:
+        """What the service has been told since the last time."""
+        self.hub.reactor.turn()
+        return self.hub.service.read()
+
+    def answer(self, kind: int, payload: bytes) -> None:
+        """The service answers."""
+        self.hub.service.send((kind, self.socket_id, payload))
+        self.hub.reactor.turn()
+
+    @property
+    def counts(self) -> Counts:
+        """What has been counted of the service."""
+        return self.hub.supervisor.accounting.service("/echo")
+
+    def check_forgotten(self) -> None:
+        """Nothing of the request is left, in the link or on the clock; the service lives."""
+        (link,) = self.hub.supervisor.links
+        assert len(link._pending) == 0
+        assert not any(call.getTime() >= 10 for call in self.hub.reactor.getDelayedCalls() if "_give_up" in str(call))
+
+
+def test_asked_before_the_101(hub: Hub) -> None:
+    """The service is told who wants to come; with its ACCEPT come the 101 and what it says, then NEWSOCKET."""
+    asking = Asking(hub, "Sec-WebSocket-Protocol: c, b, a\r\n")
+    host, _, path, query, headers, offered = asking.asked
+    assert (host, path, query, offered) == ("192.168.1.1", "/echo", "q=1", ("c", "b", "a"))
+    assert "host: localhost" in headers.split("\n")
+    assert asking.client.transport.producerState == "producing"
+    asking.answer(ACCEPT, b"c\nSet-Cookie: one=1\nSet-Cookie: two=2")
+    response = asking.client.receive().decode().split("\r\n")
+    assert response[0] == "HTTP/1.1 101 Switching Protocols"
+    assert [line for line in response if line.startswith("Set-Cookie")] == ["Set-Cookie: one=1", "Set-Cookie: two=2"]
+    assert "Sec-WebSocket-Protocol: c" in response
+    ((kind, socket_id, opening),) = asking.read()
+    assert (kind, socket_id) == (NEWSOCKET, asking.socket_id)
+    assert opening == (*asking.asked[:5], "c")
+    asking.check_forgotten()
+
+
+def test_accepted_without_more(hub: Hub) -> None:
+    """An empty ACCEPT leaves the subprotocol to the hub."""
+    asking = Asking(hub, "Sec-WebSocket-Protocol: c, b, a\r\n")
+    asking.answer(ACCEPT, b"")
+    assert b"Sec-WebSocket-Protocol: a\r\n" in asking.client.receive()
+
+
+def test_accepted_with_compression(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Where Autobahn writes the 101 it has the same headers, and what was negotiated."""
+    asking = Asking(
+        Hub(reactor, tmp_path, compression=True),
+        "Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: c\r\n",
+    )
+    asking.answer(ACCEPT, b"c\nSet-Cookie: one=1\nSet-Cookie: two=2\nX-Three: 3")
+    response = asking.client.receive().decode().split("\r\n")
+    assert response[0].startswith("HTTP/1.1 101")
+    for line in ("Set-Cookie: one=1", "Set-Cookie: two=2", "X-Three: 3", "Sec-WebSocket-Protocol: c"):
+        assert response.count(line) == 1
+    assert any(line.startswith("Sec-WebSocket-Extensions: permessage-deflate") for line in response)
+    assert [kind for kind, *_ in asking.read()] == [NEWSOCKET]
+
+
+def test_accepted_with_an_extension_that_is_broken(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Autobahn refuses what it cannot parse, after the service has accepted: the service gets the CLOSE."""
+    asking = Asking(
+        Hub(reactor, tmp_path, compression=True),
+        "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n",
+    )
+    asking.answer(ACCEPT, b"")
+    assert asking.client.receive_status() == 400
+    asking.client.lose(ConnectionDone)
+    assert asking.read() == [(CLOSE, asking.socket_id, (1006, ""))]
+    asking.check_forgotten()
+
+
+def test_refused_by_the_service(hub: Hub) -> None:
+    """Status, headers and text are the service's; there is no NEWSOCKET."""
+    asking = Asking(hub)
+    asking.answer(REFUSE, b'401\nWWW-Authenticate: Basic realm="x"\n\nWho are you?')
+    response = asking.client.receive().decode()
+    head, _, body = response.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 401 Unauthorized\r\n")
+    assert 'WWW-Authenticate: Basic realm="x"' in head.split("\r\n")
+    assert body == "Who are you?\n"
+    assert asking.client.is_closing
+    asking.client.lose(ConnectionDone)
+    assert asking.read() == []
+    asking.check_forgotten()
+
+
+def test_refused_with_a_status_without_a_name(hub: Hub) -> None:
+    """A status that HTTP has no phrase for is a status all the same."""
+    asking = Asking(hub)
+    asking.answer(REFUSE, b"499\n\n")
+    assert asking.client.receive().startswith(b"HTTP/1.1 499 \r\n")
+
+
+def test_a_service_that_does_not_answer(hub: Hub, log: list[str]) -> None:
+    """After `request_timeout` the client gets 504, the service a CLOSE, the log one line; a late answer is nothing."""
+    asking = Asking(hub)
+    hub.reactor.advance(9.9)
+    assert asking.client.receive() == b""
+    hub.reactor.advance(0.2)
+    assert asking.client.receive_status() == 504
+    assert asking.read() == [(CLOSE, asking.socket_id, (1006, ""))]
+    asking.answer(ACCEPT, b"")
+    asking.client.lose(ConnectionDone)
+    assert asking.read() == []
+    assert asking.counts.refused == {LATE: 1}
+    assert len([line for line in log if "on_request took too long" in line and "/echo" in line]) == 1
+    asking.check_forgotten()
+
+
+def test_a_client_that_goes_while_it_is_asked_about(hub: Hub) -> None:
+    """The service gets a CLOSE, nothing is left, and its answer is passed over."""
+    asking = Asking(hub)
+    asking.client.lose()
+    assert asking.read() == [(CLOSE, asking.socket_id, (1006, ""))]
+    asking.answer(REFUSE, b"403\n\n")
+    asking.answer(ACCEPT, b"")
+    hub.reactor.advance(20)
+    assert asking.read() == []
+    assert asking.counts.refused == {LEFT: 1}
+    asking.check_forgotten()
+
+
+def test_a_service_that_dies_while_it_is_asked(hub: Hub) -> None:
+    """The client gets 502."""
+    asking = Asking(hub)
+    hub.service.exit(1)
+    assert asking.client.receive_status() == 502
+    assert asking.counts.refused == {ENDED: 1}
+
+
+def test_a_hub_that_stops_while_a_service_is_asked(hub: Hub) -> None:
+    """Whoever is let in once the hub is stopping gets 503, and the service a CLOSE; so does whoever still waits."""
+    asking = Asking(hub)
+    hub.port.close()
+    asking.answer(ACCEPT, b"")
+    assert asking.client.receive_status() == 503
+    assert asking.read() == [(CLOSE, asking.socket_id, (1006, ""))]
+    other = hub.connect()
+    other.upgrade("/echo")
+    assert other.receive_status() == 503
+    assert asking.read() == []
+
+
+def test_an_answer_that_forges_a_response(hub: Hub, log: list[str]) -> None:
+    """A service that sends a line's end in a header is killed, and the client gets 502 and none of it."""
+    asking = Asking(hub)
+    asking.answer(ACCEPT, b"\nX: a\r\nSet-Cookie: forged=1")
+    response = asking.client.receive()
+    assert response.startswith(b"HTTP/1.1 502 ")
+    assert b"forged" not in response
+    assert signal.SIGKILL in hub.service.signals
+    assert any("killed: it sent an answer to a request in which the value of X" in line for line in log)
+
+
+def test_what_a_client_sends_before_its_answer(hub: Hub) -> None:
+    """It is kept up to a bound, then not read; it comes after the 101, as messages."""
+    asking = Asking(hub)
+    early = frame(1, b"early")
+    asking.client.send(early)
+    assert asking.client.transport.producerState == "producing"
+    count = MAX_EARLY // len(early)
+    asking.client.send(early * count)
+    assert asking.client.transport.producerState == "paused"
+    asking.answer(ACCEPT, b"")
+    assert asking.client.transport.producerState == "producing"
+    assert asking.client.receive_status() == 101
+    assert messages(hub) == ["early"] * (count + 1)

@@ -2,9 +2,11 @@
 
 import os
 import pickle
+import random
 import struct
+import time
 import tracemalloc
-from itertools import combinations_with_replacement, starmap
+from itertools import combinations_with_replacement, pairwise, starmap
 
 import pytest
 from hypothesis import given, settings
@@ -105,6 +107,46 @@ def test_every_cut_of_two_batches():
         assert transactions == batches[0] + batches[1]
 
 
+def test_every_split_of_ten_thousand_transactions():
+    """A stream of 10,000 random transactions that arrives in two pieces, split at any byte, is the same batches."""
+    rng = random.Random(26)
+    batches, left = [], 10_000
+    while left:
+        count = min(left, rng.randrange(1, 40))
+        left -= count
+        batches.append(
+            [(rng.randrange(256), rng.getrandbits(64), rng.randbytes(rng.randrange(12))) for _ in range(count)]
+        )
+    stream = [encode_columns(batch) for batch in batches]
+    for batch, data in zip(batches, stream, strict=True):
+        assert decode_stream([data], decode_columns) == batch
+    # A split within a batch concerns that batch, what is read with it, and what the reader keeps for the next one.
+    for before, data, after in zip([b"", *stream], stream, [*stream[1:], b""], strict=False):
+        whole = before + data + after
+        bodies = list(BatchReader().feed(whole))
+        for split in range(len(before), len(before) + len(data) + 1):
+            reader = BatchReader()
+            found = [*reader.feed(whole[:split]), *reader.feed(whole[split:])]
+            assert found == bodies, split
+
+
+def test_ten_thousand_transactions_byte_by_byte():
+    """The same stream comes a byte at a time, or in a few bytes each."""
+    rng = random.Random(27)
+    batches = [
+        [(rng.randrange(256), rng.getrandbits(64), rng.randbytes(rng.randrange(12))) for _ in range(20)]
+        for _ in range(500)
+    ]
+    stream = b"".join(map(encode_columns, batches))
+    expected = [each for batch in batches for each in batch]
+    for most in (1, 2, 7, 1000):
+        positions = [0]
+        while positions[-1] < len(stream):
+            positions.append(positions[-1] + rng.randint(1, most))
+        pieces = [stream[start:end] for start, end in pairwise(positions)]
+        assert decode_stream(pieces, decode_columns) == expected
+
+
 def test_a_large_batch_in_many_pieces():
     """A batch of 4 MiB in 1,000 pieces yields nothing until the last one, then all of it."""
     message = os.urandom(4 << 20)
@@ -199,6 +241,20 @@ def rejection_peak(batch):
 def test_hostile_pickles_are_refused_cheaply(hostile, count):
     """A pickle that would hurt an unpickler is refused, in less than 1 MiB."""
     assert rejection_peak(frame(struct.pack("<I", count) + hostile)) < 1 << 20
+
+
+@pytest.mark.parametrize("count", [1, MAX_COUNT])
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_pickles_are_refused_quickly(hostile, count):
+    """Such a pickle takes less than 5 ms of the processor to refuse, however long it is."""
+    batch = frame(struct.pack("<I", count) + hostile)
+    times = []
+    for _ in range(5):
+        begin = time.thread_time()
+        with pytest.raises(WireError):
+            decode_stream([batch], decode_columns)
+        times.append(time.thread_time() - begin)
+    assert min(times) < 0.005
 
 
 def test_a_pickle_that_calls_is_refused_and_calls_nothing(tmp_path):

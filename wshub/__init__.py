@@ -9,6 +9,7 @@ This module is imported by every service process, so it imports nothing itself: 
 `Service`           base class of a service written with handlers: ``on_open``, ``on_message``, ``on_close``
 `AsyncService`      the same hooks as coroutines, on asyncio
 `Client`            one connected client, as a service sees it
+`Request`           a client that wants to connect; `Accept` and `Refuse` are the answers to it
 `Subscribable`      the seed's little event system: subscribe, unsubscribe, sendEvent
 ==================  ==============================================================================================
 """
@@ -16,7 +17,17 @@ This module is imported by every service process, so it imports nothing itself: 
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["AsyncService", "Client", "Sent", "Service", "Subscribable", "__version__"]
+__all__ = [
+    "Accept",
+    "AsyncService",
+    "Client",
+    "Refuse",
+    "Request",
+    "Sent",
+    "Service",
+    "Subscribable",
+    "__version__",
+]
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
@@ -25,11 +36,15 @@ if TYPE_CHECKING:
     from wshub.service.client import Client, Sent
     from wshub.service.coroutines import AsyncService
     from wshub.service.handlers import Service
+    from wshub.service.request import Accept, Refuse, Request
     from wshub.service.subscribable import Subscribable
 
 _HOMES = {
+    "Accept": "wshub.service.request",
     "AsyncService": "wshub.service.coroutines",
     "Client": "wshub.service.client",
+    "Refuse": "wshub.service.request",
+    "Request": "wshub.service.request",
     "Sent": "wshub.service.client",
     "Service": "wshub.service.handlers",
     "Subscribable": "wshub.service.subscribable",

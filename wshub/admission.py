@@ -76,7 +76,7 @@ class Admission:
 
     def check_service(self, link: ServiceLink) -> None:
         """Raise `ServiceFull` if the service has as many clients as it may."""
-        if len(link.sockets) >= self._max_clients:
+        if link.client_count >= self._max_clients:
             raise ServiceFull
 
     def leave(self, entry: Entry) -> None:

@@ -86,6 +86,8 @@ class Settings:
     """From the hub's close frame to the client's; whatever was sent before has to get through in this time too."""
     start_timeout: float = 30.0
     """From the start of a service process to its READY."""
+    request_timeout: float = 10.0
+    """From an upgrade request to the answer of its service's `on_request`."""
     stop_timeout: float = 5.0
     """What clients, then services, are given when the hub stops; after that TERM, and one second later KILL."""
 
@@ -140,8 +142,8 @@ class Settings:
             raise ConfigError(f"ping_interval must be 0 to 3600 seconds, not {self.ping_interval}")
         self._check_who_may_connect()
         for name in (
-            *("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "stop_timeout"),
-            "restart_period",
+            *("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "request_timeout"),
+            *("stop_timeout", "restart_period"),
         ):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")

@@ -20,6 +20,8 @@ class Declared:
     """How long it may be without clients, 0 for ever; None if that is the hub's to say."""
     slow_clients: str = "close"
     """What happens to a client that does not read as fast as it is sent to: see `wshub.backlog`."""
+    on_request: bool = False
+    """Whether it wants to be asked about each client before it is one."""
 
 
 def parse_declared(lines: dict[str, str]) -> Declared:
@@ -34,6 +36,7 @@ def parse_declared(lines: dict[str, str]) -> Declared:
         subprotocols=tuple(filter(None, lines.get("subprotocols", "").split(","))),
         restart=restart,
         slow_clients=slow_clients,
+        on_request=lines.get("on_request") == "yes",
         hang_timeout=_seconds(lines, "hang_timeout") or 0.0,
         idle_timeout=_seconds(lines, "idle_timeout"),
     )

@@ -12,8 +12,11 @@
     │       ├── ServiceCrashing     it died too often of late                503, Retry-After
     │       ├── ServiceFull         it has as many clients as it may         503, Retry-After
     │       ├── ServiceEnded        it is not to be started again            503
+    │       ├── ServiceLate         it does not answer a request in time     504
+    │       ├── ServiceDied         it died before it answered one           502
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
+        ├── RequestRefused          a service refuses a client's request     HTTP status, the service's choice
         ├── HandshakeError          a client's request cannot be served      HTTP status
         ├── AddressFull             too many connections from one address    429, Retry-After
         └── WireError               a service process broke the wire format  process killed, its clients get 1011
@@ -121,6 +124,24 @@ class ServiceEnded(ServiceUnavailable):
         super().__init__("The service has ended.")
 
 
+class ServiceLate(ServiceUnavailable):
+    """The service did not say in time whether it lets a client in."""
+
+    status = 504
+
+    def __init__(self) -> None:
+        super().__init__("The service's on_request took too long.")
+
+
+class ServiceDied(ServiceUnavailable):
+    """The service ended before it said whether it lets a client in."""
+
+    status = 502
+
+    def __init__(self) -> None:
+        super().__init__("The service died before it answered. Try again.")
+
+
 class HubStopping(ServiceUnavailable):
     """The hub is stopping and starts nothing any more."""
 
@@ -128,6 +149,10 @@ class HubStopping(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__("The hub is stopping.")
+
+
+class RequestRefused(RemoteError, HttpError):
+    """The service does not let a client in; status, text and headers are its own."""
 
 
 class HandshakeError(RemoteError, HttpError):

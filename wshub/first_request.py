@@ -8,14 +8,14 @@
     late                   closed
     not HTTP, too long     an error response, closed
     no upgrade             twisted.web's: the same bytes go to a channel of the site, once and for all
-    upgrade, refused       an error response, closed
+    upgrade, refused       an error response, closed; also if it is the service that refuses
     upgrade, accepted      Autobahn's: a WebSocket, one of a service's sockets
 
 Only one parser ever reads a connection after this one has: two that split headers differently are how requests are
 smuggled. And whoever sends no request, or sends it a byte at a time, costs no more than this small object.
 """
 
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
@@ -28,9 +28,19 @@ from wshub.accounting import Counts
 from wshub.admission import Admission, Entry
 from wshub.config import Settings
 from wshub.descriptors import is_short_for_connections
-from wshub.errors import HttpError, ServiceCrashing, ServiceFailed, ServiceUnavailable
-from wshub.handshake import Head, UpgradeRequest, check_plain, format_error, parse_head, parse_upgrade, read_head
+from wshub.errors import HttpError, HubStopping, ServiceCrashing, ServiceFailed, ServiceLate, ServiceUnavailable
+from wshub.handshake import (
+    PHRASES,
+    Head,
+    UpgradeRequest,
+    check_plain,
+    format_error,
+    parse_head,
+    parse_upgrade,
+    read_head,
+)
 from wshub.link import ServiceLink
+from wshub.pending import ENDED, LATE, LEFT, Accepted
 from wshub.process import escape
 from wshub.proxies import Source
 from wshub.proxy_protocol import read_proxy_header
@@ -39,6 +49,7 @@ from wshub.routing import format_route
 from wshub.throttle import LineThrottle
 from wshub.websocket import HubFactory
 
+MAX_EARLY = 64 << 10  # bytes that a client may send before it has its answer; RFC 6455, section 4.1, allows none
 SWEEP = 0.25  # seconds; a late request may be this much later still
 MAX_LOGGED = 200  # bytes of a path in the log
 DEALT_WITH = Source("", 0)  # in the place of a client's address once nobody here needs it any more
@@ -56,6 +67,8 @@ class FirstRequest(Protocol):
         self._searched = 0  # bytes of it in which there is no end of the head
         self._head: Head | None = None  # once it is known, and until it is dealt with
         self._link: ServiceLink | None = None  # once it waits for a service
+        self._asked = 0  # the id, while the service decides about it
+        self._deadline: Any = None  # of that
         self._successor: Any = None  # once it is somebody else's
         self._is_refused = False
 
@@ -80,6 +93,8 @@ class FirstRequest(Protocol):
             return  # the answer is on its way, and nothing after it
         self._data += data
         if self._link:
+            if len(self._data) > MAX_EARLY:
+                self.transport.pauseProducing()
             return  # the client could not wait with its first message, so that waits
         settings = self.factory.settings
         try:
@@ -94,6 +109,7 @@ class FirstRequest(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.forget(self)
         self.factory.admission.leave(self.entry)
+        self._stop_asking(LEFT)
         self._link = None
         if self._successor:
             self._successor.connectionLost(reason)
@@ -133,13 +149,50 @@ class FirstRequest(Protocol):
             return  # the client has gone meanwhile
         self.transport.resumeProducing()
         try:
-            if why_not:
-                raise why_not
+            if why_not or self.factory.is_closing:
+                raise why_not or HubStopping()
             self.factory.admission.check_service(link)
         except HttpError as error:
             self._refuse(error, link.counts)
+            return
+        if link.asks_first:
+            self._ask(request, link)
         else:
             self._hand_over(self.factory.websockets.make(request, link, self.entry.source))
+
+    # What only clients of services with an on_request go through. They are read meanwhile: one that goes is noticed.
+
+    def _ask(self, request: UpgradeRequest, link: ServiceLink) -> None:
+        opening, offered = request.describe(self.entry.source), tuple(request.subprotocols)
+        self._asked = link.ask(opening, offered, partial(self._service_decides, request))
+        self._deadline = self.factory.call_later(self.factory.settings.request_timeout, self._give_up)
+
+    def _service_decides(self, request: UpgradeRequest, answer: Accepted | HttpError) -> None:
+        link = self._link
+        assert link is not None
+        self._asked = 0
+        self._deadline.cancel()
+        self.transport.resumeProducing()
+        if isinstance(answer, HttpError):
+            self._refuse(answer, link.counts, is_counted=True)
+        elif self.factory.is_closing:
+            link.abandon(answer.socket_id, ENDED)
+            self._refuse(HubStopping(), link.counts, is_counted=True)
+        else:
+            self._hand_over(self.factory.websockets.make(request, link, self.entry.source, answer))
+
+    def _give_up(self) -> None:
+        assert self._link is not None
+        self._stop_asking(LATE)
+        self.transport.resumeProducing()
+        self._refuse(ServiceLate(), self._link.counts, is_counted=True)
+
+    def _stop_asking(self, why: str) -> None:
+        asked, self._asked = self._asked, 0
+        if asked and self._link:
+            self._link.abandon(asked, why)
+            if self._deadline.active():
+                self._deadline.cancel()
 
     def _hand_over(self, successor: Any) -> None:
         self.factory.forget(self)
@@ -150,12 +203,17 @@ class FirstRequest(Protocol):
         if data:
             successor.dataReceived(data)
 
-    def _refuse(self, error: HttpError, counts: Counts | None = None) -> None:
-        """Answer with an error. `counts` are those of the service that was asked for, if there is one."""
+    def _refuse(self, error: HttpError, counts: Counts | None = None, is_counted: bool = False) -> None:
+        """Answer with an error. `counts` are those of the service that was asked for, if there is one.
+
+        Those who were refused after the service was asked about them are counted by its link.
+        """
         self._is_refused = True
         self._data.clear()
         self.factory.expect(self)  # to be gone, this time: a TLS connection ends only when both sides say so
-        self.factory.note(self.entry.source, self._head, describe_reason(error), f"{error.status}, {error}", counts)
+        if not is_counted:
+            (counts or self.factory.accounting.hub).refused[describe_reason(error)] += 1
+        self.factory.note(self.entry.source, self._head, describe_reason(error), f"{error.status}, {error}")
         self.transport.write(format_error(error))
         self.transport.loseConnection()
 
@@ -163,6 +221,7 @@ class FirstRequest(Protocol):
         """Called when its time is over."""
         if not self._is_refused:
             seconds = self.factory.settings.handshake_timeout
+            self.factory.accounting.hub.refused["late"] += 1
             self.factory.note(self.entry.source, None, "late", f"no whole request within {seconds:g} seconds")
         self.transport.abortConnection()
 
@@ -181,6 +240,9 @@ class PortFactory(ServerFactory):
         self.root = root
         self.site = site
         self.websockets = websockets
+        self.call_later = reactor.callLater
+        self.is_closing = False
+        """Whether the hub is stopping: nothing becomes a WebSocket any more."""
         self._reactor = reactor
         self._deadlines: dict[FirstRequest, float] = {}  # the next one first, as all have the same time
         self._sweeper: Any = None
@@ -202,12 +264,11 @@ class PortFactory(ServerFactory):
         """It has come, or will not."""
         self._deadlines.pop(connection, None)
 
-    def note(self, source: Source, head: Head | None, reason: str, said: str, counts: Counts | None = None) -> None:
-        """Count a connection that is refused, and log a line about it unless there are too many of its kind.
+    def note(self, source: Source, head: Head | None, reason: str, said: str) -> None:
+        """Log a line about a connection that is refused, unless there are too many of its kind.
 
         The line has the path, as far as it is known, but not the query, which may hold what nobody else should see.
         """
-        (counts or self.accounting.hub).refused[reason] += 1
         left_out = self._throttle.admit(reason, self._reactor.seconds())
         if left_out is None:
             return
@@ -221,7 +282,8 @@ class PortFactory(ServerFactory):
         )
 
     def close(self) -> None:
-        """Close every connection whose first request has not come."""
+        """Close every connection whose first request has not come, and let no other become a WebSocket."""
+        self.is_closing = True
         for connection in list(self._deadlines):
             connection.transport.abortConnection()
         if self._sweeper:
@@ -240,7 +302,7 @@ class PortFactory(ServerFactory):
 
 def describe_reason(error: HttpError) -> str:
     """Why a connection was refused, as `wshub.accounting` counts it."""
-    return error.counted_as or HTTPStatus(error.status).phrase.lower()
+    return error.counted_as or PHRASES.get(error.status, "another status").lower()
 
 
 def get_descriptor(transport: Any) -> int:

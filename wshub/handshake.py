@@ -22,6 +22,8 @@ _ABSOLUTE_FORM = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)  # RFC
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f\x85]*)")
 WANTED = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
@@ -51,6 +53,11 @@ class UpgradeRequest:
     key: str
     subprotocols: list[str]
     extensions: str
+
+    def describe(self, peer: object) -> tuple[str, int, str, str, str]:
+        """What a service is told: host, port, path, query, and headers as lines ``name: value``."""
+        host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)  # a Unix socket has neither
+        return host, port, self.path.decode("ascii"), self.query, "\n".join(map(": ".join, self.headers.items()))
 
 
 def read_head(
@@ -148,7 +155,7 @@ def format_error(error: HttpError) -> bytes:
     """The whole response that tells a client of `error`, as plain text."""
     body = f"{error}\n".encode()
     lines = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        f"HTTP/1.1 {error.status} {PHRASES.get(error.status, '')}",
         *(f"{name}: {value}" for name, value in error.headers),
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",

@@ -29,10 +29,12 @@ from typing import Any, Protocol
 from wshub import frames as websocket
 from wshub.accounting import Counts
 from wshub.declared import Declared, parse_declared
-from wshub.errors import HubStopping, ServiceFailed, ServiceUnavailable, WireError
+from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
 from wshub.frames import make_frame
 from wshub.outgoing import Outgoing
+from wshub.pending import ENDED, LEFT, REFUSED, PendingRequests, Told
 from wshub.wire import (
+    ACCEPT,
     BINARY,
     CLOSE,
     DATA,
@@ -42,6 +44,8 @@ from wshub.wire import (
     MULTICAST_BINARY,
     NEWSOCKET,
     READY,
+    REFUSE,
+    REQUEST,
     SLOW,
     SYNC,
     BatchReader,
@@ -167,6 +171,7 @@ class ServiceLink:
         """Called when the last socket has gone."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
+        self._pending = PendingRequests()
         self._last_id = 0
         self.is_paused = False
         self._outbox: list[tuple[int, int, bytes | bytearray]] = []
@@ -182,12 +187,24 @@ class ServiceLink:
         """What it speaks, in order of preference."""
         return self.declared.subprotocols
 
+    @property
+    def asks_first(self) -> bool:
+        """Whether the service wants to be asked about each client, once it is READY: see `ask`."""
+        return self.declared.on_request
+
+    @property
+    def client_count(self) -> int:
+        """How many clients it has, those included that it has yet to decide about."""
+        return len(self.sockets) + len(self._pending)
+
     def happen(self, event: Event) -> None:
         """Something happened: go where the table says, and let those know whom it concerns."""
         before = self.state
         self.state, kill = _TABLE.get((before, event), (before, not KILL))
         if self.state is before:
             return
+        if self.state is not State.READY:
+            self._end_requests(HubStopping() if self.state is State.STOPPING else ServiceDied())
         if self.state is State.DEAD:
             if self.is_paused:
                 self.resume()  # to hear the answers to what follows
@@ -217,9 +234,35 @@ class ServiceLink:
 
     # To the process.
 
-    def open(self, socket: Socket, opening: tuple[Any, ...]) -> int:
-        """A client has connected: give it an id and tell the service."""
+    def ask(self, opening: tuple[str, int, str, str, str], offered: tuple[str, ...], told: Told) -> int:
+        """A client wants to connect: let the service decide. Return the id that the client has, or will have.
+
+        `told` is called with what the service says, or with why it never will say anything, unless `abandon` is.
+        """
         self._last_id = socket_id = self._last_id + 1
+        self._pending.add(socket_id, offered, told)
+        self.post(REQUEST, socket_id, encode_opening(*opening, ",".join(offered)))
+        return socket_id
+
+    def abandon(self, socket_id: int, why: str) -> None:
+        """Nothing comes of a request, whatever the service may still say: tell it, and count why."""
+        if self._pending.remove(socket_id):
+            self.counts.refused[why] += 1
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
+            if not self.client_count:
+                self.on_empty()
+
+    def _end_requests(self, why: ServiceUnavailable) -> None:
+        for socket_id in self._pending.end(why):
+            self.counts.refused[ENDED] += 1
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
+
+    def open(self, socket: Socket, opening: tuple[Any, ...], socket_id: int = 0) -> int:
+        """A client has connected: tell the service. It gets an id, unless it has one, because the service was asked."""
+        if socket_id:
+            self._pending.remove(socket_id)
+        else:
+            self._last_id = socket_id = self._last_id + 1
         self.sockets[socket_id] = socket
         self.counts.opened += 1
         self.forget_group()
@@ -235,8 +278,10 @@ class ServiceLink:
             self.release(socket_id)
             self.counts.closed[code] += 1
             self.post(CLOSE, socket_id, encode_gone(code, reason))
-            if not self.sockets:
+            if not self.client_count:
                 self.on_empty()
+        else:
+            self.abandon(socket_id, LEFT)
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""
@@ -341,6 +386,8 @@ class ServiceLink:
                 self._send(socket_id, frames)
             if socket := self._socket(socket_id):
                 socket.wshub_synced()
+        elif kind in (ACCEPT, REFUSE):
+            self._hear_answer(kind, socket_id, payload)
         elif kind == READY:
             self._become_ready(decode_ready(payload))
         elif kind == FAILED:
@@ -352,6 +399,14 @@ class ServiceLink:
     def end_of_stream(self) -> None:
         """The process has closed its pipe."""
         self.happen(Event.HUNG_UP)
+
+    def _hear_answer(self, kind: int, socket_id: int, payload: bytes) -> None:
+        if self._socket(socket_id):
+            raise WireError("an answer to a client that is connected")
+        if kind == ACCEPT:
+            self._pending.accept(socket_id, payload)
+        elif self._pending.refuse(socket_id, payload):
+            self.counts.refused[REFUSED] += 1
 
     def _become_ready(self, declared: dict[str, str]) -> None:
         if self.state is State.READY:

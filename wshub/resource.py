@@ -8,7 +8,6 @@ there is ``--html``. A node with a service and no page answers 426, one with nei
 """
 
 import json
-from http import HTTPStatus
 from mimetypes import MimeTypes
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from twisted.web.static import File
 import wshub
 from wshub.accounting import Accounting
 from wshub.errors import HttpError, ServiceNotFound
+from wshub.handshake import PHRASES
 from wshub.link import ServiceLink
 from wshub.routing import MAX_DEPTH, Route, format_route, parse_route, split_path
 from wshub.supervisor import ServiceSupervisor
@@ -114,7 +114,7 @@ class UrlNode(Resource):
         return json.dumps({"version": wshub.__version__, "services": services}).encode()
 
     def _render_error(self, request: Request, error: HttpError) -> bytes:
-        request.setResponseCode(error.status, HTTPStatus(error.status).phrase.encode())
+        request.setResponseCode(error.status, PHRASES.get(error.status, "").encode())
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         for name, value in error.headers:
             request.responseHeaders.addRawHeader(name.encode(), value.encode())

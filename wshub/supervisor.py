@@ -246,7 +246,7 @@ class ServiceSupervisor:
 
     def _retire(self, run: Run) -> None:
         """Ask a service to finish that has no clients. Whoever comes now waits for the next process."""
-        if run.link.sockets:
+        if run.link.client_count:
             return  # until it is empty again
         process, route = run.process, run.route
         assert process is not None

@@ -37,6 +37,7 @@ from wshub.wire import (
     FROM_HUB,
     NEWSOCKET,
     READY,
+    REQUEST,
     TO_HUB,
     BatchReader,
     Transaction,
@@ -59,6 +60,8 @@ def encode_batch(*transactions: Transaction) -> bytes:
     for kind, socket_id, payload in transactions:
         if kind == NEWSOCKET:
             raw.append((kind, socket_id, encode_opening(*payload)))
+        elif kind == REQUEST:
+            raw.append((kind, socket_id, encode_opening(*(*payload[:5], ",".join(payload[5])))))
         elif kind == CLOSE:
             raw.append((kind, socket_id, encode_gone(*payload)))
         elif isinstance(payload, str):

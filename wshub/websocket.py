@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 import wshub
 from wshub import wire
+from wshub.answers import Headers
 from wshub.config import Settings
 from wshub.deflate import Deflater
 from wshub.frames import BINARY, TEXT, FrameReader
@@ -32,6 +33,7 @@ from wshub.handshake import UpgradeRequest, choose_subprotocol
 from wshub.keepalive import Keepalive
 from wshub.link import ABNORMAL_CLOSURE, ServiceLink
 from wshub.outbound import TRY_AGAIN_LATER, Outbound
+from wshub.pending import Accepted
 from wshub.poller import Poller
 from wshub.process import escape
 from wshub.proxies import Source
@@ -73,6 +75,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     wshub_source: Source | None
     wshub_id = 0
     """The socket id, once it is open."""
+    wshub_accepted: Accepted | None = None
+    """What its service has said to the request, if it was asked."""
     wshub_fd = -1
     """The socket's descriptor, while it is one of the poller's."""
     wshub_receive: Callable[[int], bytes]
@@ -116,14 +120,17 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         request = self.wshub_request
         assert request is not None
         subprotocol = choose_subprotocol(self.wshub_link.subprotocols, request.subprotocols)
+        headers: Headers = ()
+        if accepted := self.wshub_accepted:
+            subprotocol, headers = accepted.subprotocol or subprotocol, accepted.headers
         if request.extensions and self.factory.wshub_settings.compression:
             self.websocket_protocols = request.subprotocols
             self.websocket_extensions = self._parseExtensionsHeader(request.extensions)
             self._wskey = request.key
-            self.succeedHandshake(subprotocol)  # Autobahn's: it negotiates the extension
+            self.succeedHandshake((subprotocol, group(headers)))  # Autobahn's: it negotiates the extension
         else:
             self.websocket_protocol_in_use = subprotocol
-            self.transport.write(make_response(request.key, subprotocol))
+            self.transport.write(make_response(request.key, subprotocol, headers))
             self.state = self.STATE_OPEN
             self.onOpen()
 
@@ -133,15 +140,14 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         assert source is not None
         assert request is not None
         self.wshub_request = None  # the service has it now
-        path, headers = request.path.decode("ascii"), "\n".join(map(": ".join, request.headers.items()))
-        opening = (source.host, source.port, path, request.query, headers, self.websocket_protocol_in_use)
+        opening = (*request.describe(source), self.websocket_protocol_in_use)
         if isinstance(self.transport, Connection) and not self.transport.TLS:
             self.wshub_fd = self.transport.fileno()
             self.wshub_receive = self.transport.socket.recv
             self.transport.stopReading()
             self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
         self.transport.registerProducer(self, True)
-        self.wshub_id = self.wshub_link.open(self, opening)
+        self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
         self.factory.opened(self)
 
     def _onOpen(self) -> None:
@@ -346,13 +352,18 @@ class HubFactory(WebSocketServerFactory):
         self._throttle = LineThrottle()
         self._log = Logger(namespace="wshub")
 
-    def make(self, request: UpgradeRequest, link: ServiceLink, source: Source) -> HubProtocol:
+    def make(
+        self, request: UpgradeRequest, link: ServiceLink, source: Source, accepted: Accepted | None = None
+    ) -> HubProtocol:
         """The protocol that answers `request` with a 101 as soon as it gets its transport."""
         protocol: HubProtocol = self.protocol()
         protocol.factory = self
         protocol.wshub_request = request
         protocol.wshub_link = link
         protocol.wshub_source = source
+        if accepted:
+            protocol.wshub_accepted = accepted
+            protocol.wshub_id = accepted.socket_id
         return protocol
 
     def compress(self, frames: list[bytes], window_bits: int) -> list[bytes]:
@@ -433,10 +444,21 @@ class Unobserved:
         """It has happened."""
 
 
-def make_response(key: str, subprotocol: str | None) -> bytes:
+def make_response(key: str, subprotocol: str | None, headers: Headers = ()) -> bytes:
     """The 101 that accepts an upgrade request (RFC 6455, section 4.2.2)."""
     accept = b64encode(sha1(key.encode() + GUID, usedforsecurity=False).digest()).decode()
-    return (RESPONSE % (accept, f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else "")).encode()
+    more = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
+    if headers:
+        more += "".join(f"\r\n{name}: {value}" for name, value in headers)
+    return (RESPONSE % (accept, more)).encode()
+
+
+def group(headers: Headers) -> dict[str, list[str]]:
+    """Headers as Autobahn wants them: the values of each name."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:

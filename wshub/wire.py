@@ -19,7 +19,31 @@ each (1 <= count <= MAX_COUNT). Nothing but the columns varies in it, so its fra
 :func:`decode_columns` compares the four constant pieces and reads the columns where they must be. No unpickler ever
 sees what the other end wrote: even with every global refused, nine bytes can make one take gigabytes.
 
-================  ====  ======  ========================================================================
+================  ====  ======  ===============================================================================
+NEWSOCKET         0     service lines: host, port, path, query, subprotocol or nothing, then headers ``name: value``
+DATA              1     both    a text message as UTF-8
+CLOSE             2     both    code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455,
+                                section 5.5.1. To a service: exactly one for each NEWSOCKET, nothing after it; or for
+                                a REQUEST, see below
+BINARY            3     both    a binary message
+MULTICAST         4     hub     count: u32, then that many socket ids: u64, then a text message; socket id 0
+MULTICAST_BINARY  5     hub     the same with a binary message
+READY             6     hub     lines ``name value`` of what the class declares; once, before anything else; socket id 0
+FAILED            7     hub     the traceback of why there is no service, as text; nothing follows; socket id 0
+SYNC              8     both    nothing. To a service: to be answered with a SYNC once everything before it about this
+                                socket has been dealt with
+HEARTBEAT         10    hub     nothing; unasked, after READY, `BEATS` times in each hang_timeout of the service;
+                                socket id 0
+REQUEST           11    service as NEWSOCKET, with all subprotocols that the client offers, commas between them
+ACCEPT            12    hub     the client may connect; what goes with the 101, see `wshub.answers`
+REFUSE            13    hub     it may not; the response, see `wshub.answers`
+SLOW              14    service 1 byte: 1 when messages for this client begin to wait in the hub, 0 when none wait
+================  ====  ======  ===============================================================================
+
+A service whose READY declares ``on_request yes`` is asked about each client first: a REQUEST with a new socket id, to
+be answered with one ACCEPT or REFUSE. After an ACCEPT the same id comes back in a NEWSOCKET. If the client goes first,
+or the answer is late, a CLOSE comes instead, and an answer that has crossed it is passed over.
+
 The middle column says who is told so. The hub checks whatever a service says, a service trusts the hub. The seed's
 kinds keep their numbers. A new kind gets a number above these; an unknown one is an error, because both ends are always
 of one version: the hub starts the service's interpreter with its own package.
@@ -52,6 +76,9 @@ READY = 6
 FAILED = 7
 SYNC = 8
 HEARTBEAT = 10
+REQUEST = 11
+ACCEPT = 12
+REFUSE = 13
 SLOW = 14
 
 RESTARTS = ("permanent", "transient", "temporary")
@@ -263,6 +290,7 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
 
     ==========  ==================================================================================
     NEWSOCKET   ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
+    REQUEST     the same with a tuple of the subprotocols that are offered
     DATA        `str` for a text message, `bytes` for a binary one
     CLOSE       ``(code, reason)``
     SLOW        whether it is slow
@@ -273,9 +301,10 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
         return DATA, socket_id, str(payload, "utf-8")
     if kind == BINARY:
         return DATA, socket_id, bytes(payload)
-    if kind == NEWSOCKET:
+    if kind in (NEWSOCKET, REQUEST):
         host, port, path, query, subprotocol, headers = str(payload, "utf-8").split("\n", 5)
-        return kind, socket_id, (host, int(port), path, query, headers, subprotocol or None)
+        last = (subprotocol or None) if kind == NEWSOCKET else tuple(filter(None, subprotocol.split(",")))
+        return kind, socket_id, (host, int(port), path, query, headers, last)
     if kind == CLOSE:
         return kind, socket_id, (*_CLOSE_CODE.unpack_from(payload), str(payload[2:], "utf-8"))
     if kind == SLOW:
@@ -289,7 +318,7 @@ def decode_batch(body: bytes | memoryview) -> list[Transaction]:
 
 
 def encode_opening(host: str, port: int, path: str, query: str, headers: str, subprotocol: str | None) -> bytes:
-    """The payload of a NEWSOCKET; `headers` are lines ``name: value``, and nothing else here has a line break."""
+    """The payload of a NEWSOCKET or REQUEST. `headers` are lines ``name: value``; nothing else has a line break."""
     return "\n".join((host, str(port), path, query, subprotocol or "", headers)).encode()
 
 

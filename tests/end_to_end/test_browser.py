@@ -167,3 +167,27 @@ def test_page_of_another_origin_may_not_connect(hub: HubProcess, browser: Browse
     with browser.page("about:blank") as page:
         assert page.evaluate(attempt) == "refused"
         page.errors.clear()  # the console has just that
+
+
+def test_cookie_of_an_accepted_request(hub: HubProcess, browser: Browser) -> None:
+    """A cookie that on_request sets with the 101 comes back with the page's next connection; no script can read it."""
+    hub.save(
+        "sets_cookie.py",
+        """
+        import wshub
+
+        class Service(wshub.Service):
+            def on_request(self, request):
+                request.state.found = request.cookies.get("session", "none")
+                return wshub.Accept(cookies={"session": "abc"})
+
+            def on_open(self, client):
+                client.send(client.state.found)
+        """,
+    )
+    hear = f"""new Promise((resolve) => {{
+      new WebSocket("ws://{hub.host}:{hub.port}/sets_cookie").onmessage = (event) => resolve(event.data);
+    }})"""
+    with browser.page(f"http://{hub.host}:{hub.port}/demo_chatroom") as page:
+        assert [page.evaluate(hear), page.evaluate(hear)] == ["none", "abc"]
+        assert "session" not in page.evaluate("document.cookie")

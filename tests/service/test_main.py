@@ -775,3 +775,13 @@ def test_two_clients_in_one_batch(start_service):
     )
     assert [service.get_text() for _ in range(2)] == [(1, "a"), (2, "b")]
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("replaced", ["", "os.open(os.devnull, os.O_RDONLY)"])
+def test_module_that_closes_its_pipe(start_service, replaced):
+    """A module that closes descriptor 3, and may have another file there by now, does not start; it is told why."""
+    process = start_service(
+        f"import os\nimport wshub\nos.close(3)\n{replaced}\nService = wshub.Service\n", is_ready=False
+    )
+    assert "the module has closed descriptor 3, a pipe to the hub: leave 3 and 4 alone" in process.get_failed()
+    assert process.exit_status() == 1

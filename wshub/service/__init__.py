@@ -7,6 +7,8 @@
 `declare`        what the class says of itself, for READY
 `channel`        its end of the two pipes: transactions in, transactions out, in batches
 `client`         one connected client
+`request`        one that wants to connect, and the answers to it
+`opening`        its headers and cookies
 `base`           what all services written with hooks have: clients, broadcast, what goes wrong in a hook
 `handlers`       `wshub.Service`: hooks are plain methods
 `coroutines`     `wshub.AsyncService`: hooks are coroutines, on asyncio

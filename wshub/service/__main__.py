@@ -35,6 +35,7 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
         os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
     given = dict(option.split("=", 1) for option in options)
     hub, channel, is_ready = os.getppid(), Channel(), False
+    pipes = list(map(os.fstat, (FROM_HUB, TO_HUB)))
 
     def on_ready() -> None:
         nonlocal is_ready
@@ -53,6 +54,7 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
         put_on_path(root)
         serve, cls = load(module_file, "services" + route.replace("/", "."), channel)
         declared = declare(cls, float(given.get("hang_timeout", 0)))
+        check_pipes(pipes)
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
     except BaseException:  # SystemExit too: a service that exits while it starts does not start
@@ -64,6 +66,17 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
     finally:
         end_with(hub)
     return 0
+
+
+def check_pipes(pipes: list[os.stat_result]) -> None:
+    """Raise `RuntimeError` if the module has closed a pipe: the next file that it opens would take the pipe's place."""
+    for fd, pipe in zip((FROM_HUB, TO_HUB), pipes, strict=True):
+        try:
+            is_there = os.path.samestat(os.fstat(fd), pipe)
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise RuntimeError(f"the module has closed descriptor {fd}, a pipe to the hub: leave 3 and 4 alone")
 
 
 def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Callable[[], None]], None], object]:

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 
 from wshub.service.channel import Channel, Message
 from wshub.service.client import Client, Reached
-from wshub.wire import CLOSE, NEWSOCKET, SLOW, Transaction, address_count, encode_address
+from wshub.wire import ACCEPT, CLOSE, NEWSOCKET, REFUSE, SLOW, Transaction, address_count, encode_address
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from wshub.service.request import Request
 
 LOST = (1006, "")  # code and reason of a connection that broke (RFC 6455, section 7.1.5)
 
@@ -41,12 +43,15 @@ class HookedService:
     _channel: Channel
     _slow: set[int]
     """The ids of clients that are slow."""
+    _requests: dict[int, Request]
+    """Those that no client has come of yet, by what will be `Client.id`."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Prepare the attributes here, so that an ``__init__`` that forgets ``super()`` breaks nothing."""
         self = super().__new__(cls)
         self.clients = {}
         self._slow = set()
+        self._requests = {}
         return self
 
     def broadcast(self, data: Message, exclude: Iterable[Client | int] = ()) -> Reached:
@@ -84,7 +89,9 @@ class HookedService:
         if kind in (NEWSOCKET, CLOSE):
             self._channel.everybody = None
         if kind == NEWSOCKET:
-            client = self.clients[socket_id] = Client(socket_id, payload, self._channel)
+            request = self._requests.pop(socket_id, None)
+            state = request.state if request else None
+            client = self.clients[socket_id] = Client(socket_id, payload, self._channel, state)
         elif kind == CLOSE:
             client = self.clients.pop(socket_id)
             client.is_open = False
@@ -96,6 +103,40 @@ class HookedService:
         else:
             client = self.clients[socket_id]
         return client
+
+    @abstractmethod
+    def _wants_requests(self) -> bool:
+        """Whether the class has an `on_request` of its own: only then is it asked."""
+
+    def _request_of(self, transaction: Transaction) -> Request:
+        """The request that a REQUEST is about, kept in `_requests` until its client comes, or does not."""
+        from wshub.service.request import Request  # noqa: PLC0415 - only for services that have an on_request
+
+        _, socket_id, opening = transaction
+        request = self._requests[socket_id] = Request(socket_id, opening)
+        return request
+
+    def _answer(self, request: Request, said: object, raised: BaseException | None = None) -> None:
+        """Answer with what `on_request` returned or raised. What is no answer is logged, and refuses with 500."""
+        from wshub.service.request import (  # noqa: PLC0415 - see above
+            SERVICE_FAILED,
+            Refuse,
+            encode_accepting,
+            encode_refusing,
+        )
+
+        try:
+            if raised is None:
+                self._channel.post(ACCEPT, request.id, encode_accepting(request, said))
+                return
+            if not isinstance(raised, Refuse):
+                raise raised
+            refusal = encode_refusing(raised)
+        except Exception:
+            self._hook_failed(None)
+            refusal = SERVICE_FAILED
+        self._requests.pop(request.id, None)
+        self._channel.post(REFUSE, request.id, refusal)
 
     def _take_those_left(self) -> list[Client]:
         """The clients that are still here when the hub, which closes them first if it can, has closed the pipe."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from enum import IntEnum
 from types import SimpleNamespace
 
 from wshub.service.channel import Channel, Message
+from wshub.service.opening import parse_cookies, parse_headers
 from wshub.wire import CLOSE, encode_close
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
@@ -43,7 +43,9 @@ class Client:
 
     __slots__ = ("_channel", "_opening", "_state", "id", "inbox", "is_closing", "is_open", "is_slow")
 
-    def __init__(self, socket_id: int, opening: tuple[Any, ...], channel: Channel) -> None:
+    def __init__(
+        self, socket_id: int, opening: tuple[Any, ...], channel: Channel, state: SimpleNamespace | None = None
+    ) -> None:
         self.id = socket_id
         self.is_open = True
         """False once either side has closed: nothing can be sent, and no message comes any more."""
@@ -53,7 +55,7 @@ class Client:
         """True while messages for it wait in the hub, because it does not read as fast as it is sent to."""
         self.inbox: Any = None  # AsyncService's: what waits for this client's turn
         self._opening = opening
-        self._state: SimpleNamespace | None = None
+        self._state = state
         self._channel = channel
 
     def send(self, data: Message) -> Sent:
@@ -99,22 +101,16 @@ class Client:
     def headers(self) -> dict[str, str]:
         """The handshake request's headers by name, in lower case."""
         # Kept as one text, because a thousand idle clients have a thousand of it.
-        return dict(line.split(": ", 1) for line in self._opening[4].split("\n"))
+        return parse_headers(self._opening[4])
 
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies of the handshake request by name. Malformed ones are left out."""
-        from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415 - few services want it, all would pay
-
-        cookies = SimpleCookie()
-        for cookie in self.headers.get("cookie", "").split(";"):
-            with suppress(CookieError):
-                cookies.load(cookie)
-        return {name: morsel.value for name, morsel in cookies.items()}
+        return parse_cookies(self.headers)
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol agreed upon, one of the service's `subprotocols`, or None."""
+        """The subprotocol agreed upon: one of the service's `subprotocols`, or an `Accept`'s; or None."""
         subprotocol: str | None = self._opening[5]
         return subprotocol
 

@@ -10,11 +10,13 @@ from functools import partial
 
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, SLOW, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, REQUEST, SLOW, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from wshub.service.request import Accept, Request
 
 HIGH_MARK = 1024  # transactions that wait for their turn; above it the pipe is not read, and TCP tells the clients
 LOW_MARK = 512
@@ -28,6 +30,12 @@ class AsyncService(HookedService):
 
     async def on_start(self) -> None:
         """Called once, before the first client."""
+
+    async def on_request(self, request: Request) -> Accept | None:
+        """Called before a client is let in, if the class has it: None and `wshub.Accept` let it, `wshub.Refuse` not.
+
+        Others connect meanwhile. It is cancelled when the client goes, or when the hub has waited long enough.
+        """
 
     async def on_open(self, client: Client) -> None:
         """Called when a client has connected."""
@@ -80,6 +88,8 @@ class AsyncService(HookedService):
         on_ready()
         self._source = _Source(self._channel.read_fd, self._accept)
         await self._source.wait_for_end()
+        for request in self._requests.values():
+            request.task.cancel()
         if self._workers:
             await asyncio.wait(self._workers)
         for timer in self._timers:
@@ -92,13 +102,22 @@ class AsyncService(HookedService):
     def _accept(self, transactions: list[Transaction]) -> None:
         """Let each transaction's hook run when it is its client's turn."""
         for transaction in transactions:
+            kind, socket_id, _ = transaction
+            if kind == REQUEST:
+                request = self._request_of(transaction)
+                request.task = self._spawn(self._decide(request), self._workers)
+                continue
+            if kind == CLOSE and socket_id not in self.clients:
+                if gone := self._requests.pop(socket_id, None):
+                    gone.task.cancel()
+                continue
+            self._waiting += 1  # and not requests: the CLOSE that ends one that hangs must always be read
             client = self._client_of(transaction)
             if client.inbox is None:
                 client.inbox = deque([transaction])
                 self._spawn(self._work(client), self._workers)
             else:
                 client.inbox.append(transaction)
-        self._waiting += len(transactions)
         if self._waiting > HIGH_MARK:
             self._source.pause()
 
@@ -123,6 +142,26 @@ class AsyncService(HookedService):
             if self._waiting == LOW_MARK:
                 self._source.resume()
         client.inbox = None
+
+    def _wants_requests(self) -> bool:
+        return getattr(self.on_request, "__func__", None) is not AsyncService.on_request
+
+    async def _decide(self, request: Request) -> None:
+        try:
+            said: Any = self.on_request(request)
+            if hasattr(said, "__await__"):
+                said = await said
+        except Exception as error:
+            self._answer(request, None, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise  # the client has gone
+            failure = RuntimeError("what on_request waited for was cancelled")
+            failure.__cause__ = error
+            self._answer(request, None, failure)
+        else:
+            self._answer(request, said)
 
     async def _guarded(self, client: Client | None, hook: Callable[..., Any], *args: Any) -> None:
         try:
@@ -169,7 +208,7 @@ class _Source:
         self._end: asyncio.Future[None] = self._loop.create_future()
 
     async def wait_for_end(self) -> None:
-        """Read until the hub closes the pipe."""
+        """Read until the hub closes the pipe. Raise what reading raises: without its pipe a service is nothing."""
         self.resume()
         await self._end
 
@@ -183,7 +222,14 @@ class _Source:
             self._loop.add_reader(self._fd, self._read)
 
     def _read(self) -> None:
-        data = self._buffer.read(self._fd)
+        try:
+            data = self._buffer.read(self._fd)
+        except BlockingIOError:
+            return
+        except OSError as error:  # the loop would log it, and call here again at once, for ever
+            self.pause()
+            self._end.set_exception(error)
+            return
         for body in self._reader.feed(data):
             self._accept(decode_batch(body))
         if not data:

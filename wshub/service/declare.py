@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wshub.service.base import HookedService
 from wshub.wire import RESTARTS, SLOW_CLIENTS
 
 
@@ -17,6 +18,8 @@ def declare(service: object, hang_timeout: float) -> dict[str, str]:
         if restart not in RESTARTS:
             raise ValueError(f"restart must be one of {', '.join(RESTARTS)}, not {restart!r}")
         declared["restart"] = restart
+    if isinstance(service, HookedService) and service._wants_requests():
+        declared["on_request"] = "yes"
     slow_clients = getattr(service, "slow_clients", "close")
     if not callable(slow_clients):
         if slow_clients not in SLOW_CLIENTS:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
-from wshub.wire import CLOSE, DATA, NEWSOCKET, SLOW, SYNC, Transaction
+from wshub.wire import CLOSE, DATA, NEWSOCKET, REQUEST, SLOW, SYNC, Transaction
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from wshub.service.request import Accept, Request
 
 
 class Service(HookedService):
@@ -24,6 +26,9 @@ class Service(HookedService):
 
     def on_start(self) -> None:
         """Called once, before the first client."""
+
+    def on_request(self, request: Request) -> Accept | None:
+        """Called before a client is let in, if the class has it: None and `wshub.Accept` let it, `wshub.Refuse` not."""
 
     def on_open(self, client: Client) -> None:
         """Called when a client has connected."""
@@ -100,7 +105,7 @@ class Service(HookedService):
             elif kind == NEWSOCKET:
                 client = self._client_of(transaction)
                 self._guarded(client, self.on_open, client)
-            elif kind == CLOSE:
+            elif kind == CLOSE and socket_id in clients:
                 client = self._client_of(transaction)
                 self._guarded(client, self.on_close, client, *payload)
             elif kind == SLOW:
@@ -109,6 +114,21 @@ class Service(HookedService):
                     self._guarded(client, self.on_drain, client)
             elif kind == SYNC:
                 self._channel.post(SYNC, socket_id, b"")
+            elif kind == REQUEST:
+                self._decide(self._request_of(transaction))
+            elif kind == CLOSE:
+                self._requests.pop(socket_id, None)  # its client went before it came
+
+    def _wants_requests(self) -> bool:
+        return getattr(self.on_request, "__func__", None) is not Service.on_request
+
+    def _decide(self, request: Request) -> None:
+        try:
+            said = self.on_request(request)
+        except Exception as error:
+            self._answer(request, None, error)
+        else:
+            self._answer(request, said)
 
     def _time_to_wait(self) -> float | None:
         due = self._timers.next_due()
