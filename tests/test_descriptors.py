@@ -49,3 +49,16 @@ def test_exhausted():
             assert descriptors.are_exhausted() is expected, number - probe
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "now"),
+    [(1024, 4096, 2000), (1024, 1500, 1500), (4096, 4096, None), (1024, resource.RLIM_INFINITY, 2000)],
+)
+def test_the_limit_is_raised_as_far_as_it_may_be(monkeypatch, soft, hard, now):
+    """A limit that is too low becomes what is wanted, or what there may be at most; one that is high enough stays."""
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: limits.append(both))
+    descriptors.raise_limit(2000)
+    assert limits == ([(now, hard)] if now else [])

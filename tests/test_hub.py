@@ -95,7 +95,7 @@ def test_it_says_when_there_are_few_descriptors(
     hub = make_hub(listening, tmp_path)
     hub.listen()
     hub.startService()
-    lines = [line for line in log if "room for less than 960 connections: ulimit -n is 1024" in line]
+    lines = [line for line in log if "room for 960 connections at most: ulimit -n is 1024" in line]
     assert len(lines) == says
 
 

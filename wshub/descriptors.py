@@ -22,6 +22,14 @@ def limit() -> int:
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
 
+def raise_limit(wanted: int) -> None:
+    """Let there be `wanted` descriptors, or as many as whoever has started this process allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def line_for_connections() -> int:
     """The first descriptor that a connection may not have."""
     most = limit()

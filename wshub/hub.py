@@ -76,7 +76,7 @@ class Hub(Service):
         room, wanted = descriptors.line_for_connections(), self._settings.max_connections
         if room < wanted:
             self._log.info(
-                "room for less than {room} connections: ulimit -n is {limit}, and max_connections {wanted}",
+                "room for {room} connections at most: ulimit -n is {limit}, and max_connections {wanted}",
                 room=room,
                 limit=descriptors.limit(),
                 wanted=wanted,

@@ -12,8 +12,11 @@ from twisted.python.usage import UsageError
 
 from wshub import __version__
 from wshub.config import Settings, make_settings, parse_folder, parse_size, with_absolute_paths
+from wshub.descriptors import raise_limit
 from wshub.errors import ConfigError
 from wshub.hub import Hub
+
+DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
 
 
 class Options(UsageOptions):
@@ -125,6 +128,7 @@ def makeService(options: Options) -> Hub:
     from twisted.internet import reactor  # noqa: PLC0415 - see above
 
     follow_monotonic_clock(reactor)
+    raise_limit(options.settings.max_connections + DESCRIPTORS_BESIDES)
     try:
         hub = Hub(reactor, options.settings)
         hub.listen()

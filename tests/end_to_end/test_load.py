@@ -218,6 +218,8 @@ def test_both_sides_talk_and_neither_asks(hub: HubProcess) -> None:
         import wshub
 
         class Service(wshub.Service):
+            slow_clients = "pause"
+
             def on_open(self, client):
                 for number in range(8):
                     client.send(bytes((number,)) * (1 << 20))

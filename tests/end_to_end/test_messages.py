@@ -113,6 +113,8 @@ def test_slow_reader_gets_everything_before_the_close(hub: HubProcess) -> None:
         import wshub
 
         class Service(wshub.Service):
+            slow_clients = "pause"
+
             def on_open(self, client):
                 for _ in range(16):
                     client.send(bytes(1 << 20))

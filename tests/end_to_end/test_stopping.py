@@ -151,9 +151,10 @@ def test_stop_while_a_service_starts(start_hub: StartHub, tmp_path: Path) -> Non
     hub.wait()
 
 
-def test_nothing_is_lost_when_it_stops(start_hub: StartHub) -> None:
+def test_nothing_is_lost_when_it_stops(start_hub: StartHub, tmp_path: Path) -> None:
     """What a service had sent before the stop reaches a client that takes its time to read."""
-    hub = start_hub()
+    (tmp_path / "wshub.toml").write_text('max_backlog = "16MiB"')
+    hub = start_hub("--config", "wshub.toml")
     hub.save(
         "sends_much.py",
         """
