@@ -8,6 +8,7 @@
 
 PYTHON ?= python3
 PORT ?= 12345
+TESTS ?=
 SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check
