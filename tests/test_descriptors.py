@@ -40,13 +40,13 @@ def test_a_connection_without_a_descriptor():
 def test_exhausted():
     """There are none left when the last have gone, and some again when there are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert not descriptors.are_exhausted()
+    assert descriptors.find_room()
     probe = os.open(os.devnull, os.O_RDONLY)
     os.close(probe)
     try:
         for number, expected in ((probe, True), (probe + 2, True), (probe + 3, False)):
             resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
-            assert descriptors.are_exhausted() is expected, number - probe
+            assert (descriptors.find_room() == 0) is expected, number - probe
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -58,7 +58,7 @@ def test_a_port_accepts(port):
 
 def test_without_descriptors_it_pauses(port, clock, monkeypatch, log):
     """It is not watched for a while, says so, and accepts again when there are some; a flood of pauses is few lines."""
-    monkeypatch.setattr(descriptors, "are_exhausted", lambda: True)
+    monkeypatch.setattr(descriptors, "find_room", lambda: 0)
     for _ in range(30):
         port.doRead()
         assert not port.is_reading
@@ -66,7 +66,7 @@ def test_without_descriptors_it_pauses(port, clock, monkeypatch, log):
         assert port.is_reading
     assert port.accepted == 0
     assert 1 <= len([line for line in log if "no descriptors left" in line]) <= 20
-    monkeypatch.setattr(descriptors, "are_exhausted", lambda: False)
+    monkeypatch.setattr(descriptors, "find_room", lambda: 5000)
     port.doRead()
     assert port.accepted == 1
 
@@ -79,9 +79,9 @@ def test_it_accepts_few_in_one_turn(port):
 
 
 def test_descriptors_that_run_out_meanwhile(port, monkeypatch):
-    """Before each connection it is asked anew whether there is a descriptor."""
+    """When there are few, it is asked anew before each connection whether there is a descriptor."""
     port.waiting = 100
-    monkeypatch.setattr(descriptors, "are_exhausted", lambda: port.accepted >= 3)
+    monkeypatch.setattr(descriptors, "find_room", lambda: 3 - port.accepted)
     port.doRead()
     assert (port.accepted, port.is_reading) == (3, False)
 
@@ -89,7 +89,7 @@ def test_descriptors_that_run_out_meanwhile(port, monkeypatch):
 @pytest.mark.parametrize("change", [{"connected": False}, {"disconnecting": True}])
 def test_a_port_that_closes_meanwhile_stays_closed(port, clock, monkeypatch, change):
     """A pause does not outlive the port."""
-    monkeypatch.setattr(descriptors, "are_exhausted", lambda: True)
+    monkeypatch.setattr(descriptors, "find_room", lambda: 0)
     port.doRead()
     for name, value in change.items():
         setattr(port, name, value)

@@ -47,11 +47,14 @@ def is_short_for_services(fd: int) -> bool:
     return fd >= most - min(FOR_THE_HUB, most // 8)
 
 
-def are_exhausted() -> bool:
-    """Whether there are none left, or next to none; also if the whole system has no more."""
+def find_room() -> int:
+    """About how many there are to be had: as many as lie above the lowest free number, or 0 if next to none.
+
+    It tries: also the whole system may have no more.
+    """
     try:
         fd = os.eventfd(0, os.EFD_CLOEXEC)
     except OSError:
-        return True
+        return 0
     os.close(fd)
-    return fd >= limit() - 2
+    return max(0, limit() - 2 - fd)

@@ -39,7 +39,7 @@ from wshub.handshake import (
     parse_upgrade,
     read_head,
 )
-from wshub.link import ServiceLink
+from wshub.link import ServiceLink, State
 from wshub.pending import ENDED, LATE, LEFT, Accepted
 from wshub.process import escape
 from wshub.proxies import Source
@@ -140,8 +140,9 @@ class FirstRequest(Protocol):
             return
         self.factory.forget(self)
         self._link, self._data = link, self._data[end:]
-        self.transport.pauseProducing()
-        link.when_ready(lambda why_not: self._service_answers(request, why_not))
+        link.when_ready(partial(self._service_answers, request))
+        if link.state is State.STARTING:
+            self.transport.pauseProducing()
 
     def _service_answers(self, request: UpgradeRequest, why_not: ServiceUnavailable | None) -> None:
         link = self._link

@@ -13,6 +13,7 @@ from wshub import descriptors
 from wshub.throttle import LineThrottle
 
 PAUSE = 0.2  # seconds
+FEW = 1000  # descriptors; from here on it is asked anew before each connection
 MOST = 8  # connections that it accepts in one turn: those too many are closed only when the turn is over
 
 
@@ -29,14 +30,19 @@ class PatientPort:
 
     def _do_read(self) -> None:
         port = self._port
+        if (room := descriptors.find_room()) > FEW:
+            port.numberAccepts = MOST
+            self._accept()
+            return
         for _ in range(MOST):
-            if descriptors.are_exhausted():
+            if not room:
                 self._pause()
                 return
             before, port.numberAccepts = port.sessionno, 1
             self._accept()
             if port.sessionno == before:
                 return  # nobody waits any more
+            room = descriptors.find_room()
 
     def _pause(self) -> None:
         self._port.stopReading()

@@ -106,7 +106,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     @property
     def peer(self) -> str:  # type: ignore[override]
         """Who it is, as Autobahn has it in its log lines."""
-        return str(self.transport.getPeer())
+        return self.wshub_source.host if self.wshub_source else ""
 
     # Beginning and end.
 
@@ -130,7 +130,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
             self.succeedHandshake((subprotocol, group(headers)))  # Autobahn's: it negotiates the extension
         else:
             self.websocket_protocol_in_use = subprotocol
-            self.transport.write(make_response(request.key, subprotocol, headers))
+            self._wshub_start_polling()
+            self.sendData(make_response(request.key, subprotocol, headers))
             self.state = self.STATE_OPEN
             self.onOpen()
 
@@ -141,11 +142,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         assert request is not None
         self.wshub_request = None  # the service has it now
         opening = (*request.describe(source), self.websocket_protocol_in_use)
-        if isinstance(self.transport, Connection) and not self.transport.TLS:
-            self.wshub_fd = self.transport.fileno()
-            self.wshub_receive = self.transport.socket.recv
-            self.transport.stopReading()
-            self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
+        self._wshub_start_polling()
         self.transport.registerProducer(self, True)
         self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
         self.factory.opened(self)
@@ -285,6 +282,13 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         else:
             self._wshub_stop_polling()
             self.transport.startReading()  # the reactor will meet the same, and close in its own way
+
+    def _wshub_start_polling(self) -> None:
+        if self.wshub_fd < 0 and isinstance(self.transport, Connection) and not self.transport.TLS:
+            self.wshub_fd = self.transport.fileno()
+            self.wshub_receive = self.transport.socket.recv
+            self.transport.stopReading()
+            self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
 
     def _wshub_stop_polling(self) -> None:
         if self.wshub_fd >= 0:
