@@ -175,17 +175,16 @@ class ServiceProcess(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._lines[childFD] + data).split(b"\n")
         for line in lines:
-            for piece in cut(line):
-                self._log_line(piece)
+            self._log_lines(line)
             if childFD == STDERR:
                 self._look_for_traceback(line)
         *pieces, self._lines[childFD] = cut(rest)
         for piece in pieces:
-            self._log_line(piece)
+            self._log_lines(piece)
 
     def childConnectionLost(self, childFD: int) -> None:
         if self._lines[childFD]:
-            self._log_line(self._lines[childFD])
+            self._log_lines(self._lines[childFD])
             self._lines[childFD] = b""
 
     def processExited(self, reason: Failure) -> None:
@@ -210,10 +209,12 @@ class ServiceProcess(ProcessProtocol):
         for fd in self._lines:
             self.transport.closeChildFD(fd)
 
-    def _log_line(self, line: bytes) -> None:
+    def _log_lines(self, line: bytes) -> None:
+        """Log a line, in pieces if it is long; they have the level with which the first one begins."""
         level, line = read_level(line)
-        text = escape(line.decode(errors="backslashreplace").rstrip("\r"))
-        self._log.emit(LogLevel.levelWithName(level), "{line}", line=text)
+        for piece in cut(line):
+            text = escape(piece.decode(errors="backslashreplace").rstrip("\r"))
+            self._log.emit(LogLevel.levelWithName(level), "{line}", line=text)
 
     def _look_for_traceback(self, line: bytes) -> None:
         """Remember the last line of each traceback: the first one after its head that is not indented."""
