@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def test_what_happened_is_seen(start_hub: StartHub) -> None:
 
 
 def test_only_the_hubs_user_reaches_the_socket(start_hub: StartHub) -> None:
-    """Fault: another user of the machine looks for the interface. Seen: the socket's mode is 0600; it goes with the hub;
-    and the port of the services has none of it."""
+    """Fault: another user of the machine looks for the interface. Seen: the socket's mode is 0600, the socket goes with
+    the hub, and the port of the services has none of it."""
     hub = start_hub("--admin", ADMIN)
     path = hub.folder / "admin"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -143,7 +144,7 @@ def test_an_open_interface_without_a_token_does_not_start(tmp_path: Path) -> Non
 
 
 def test_a_killed_service_is_seen(start_hub: StartHub) -> None:
-    """Fault: a service is killed, by the kernel for instance. Seen: a death with its signal, and then another process."""
+    """Fault: a service is killed, as by the kernel. Seen: a death with its signal, and then another process."""
     hub = start_hub("--admin", ADMIN)
     with hub.connect("/echo") as client:
         first = look_at(hub, "/echo")["pid"]
@@ -169,7 +170,7 @@ def test_a_service_that_does_not_start_is_seen(start_hub: StartHub) -> None:
     hub.may_fail.add("/broken")
     hub.save("broken.py", "import wshub\nunknown_name\n")
     assert hub.upgrade("/broken").status == 500
-    service = look_at(hub, "/broken")
+    service = eventually(lambda: (it := look_at(hub, "/broken"))["last_error"] and it, "the error is known")
     assert (service["state"], service["last_error"]) == ("failed", "NameError: name 'unknown_name' is not defined")
     assert measure(hub)["wshub_service_state", ("/broken", "failed")] == 1
 
@@ -211,7 +212,7 @@ def test_ready_is_when_the_eager_services_run(start_hub: StartHub, tmp_path: Pat
     eventually(lambda: ask_hub(hub, "/readyz")[0] == 200, "it is ready")
     gate.unlink()
     os.kill(hub.pid_of("/needed"), signal.SIGKILL)
-    status, body = eventually(lambda: (answer := ask_hub(hub, "/readyz"))[0] == 503 and answer, "it is not ready")
+    _, body = eventually(lambda: (answer := ask_hub(hub, "/readyz"))[0] == 503 and answer, "it is not ready")
     assert re.fullmatch(r"Not ready: /needed is (idle|starting|crashing)\.\n", body)
     assert ask_hub(hub, "/healthz")[0] == 200
     gate.write_text("")
@@ -242,13 +243,13 @@ def test_a_hub_that_stops_is_not_ready(start_hub: StartHub) -> None:
 
 
 def test_a_client_that_floods_makes_no_labels(start_hub: StartHub) -> None:
-    """Fault: a client asks for a hundred paths and closes with a hundred codes. Seen: the metrics grow by a few lines."""
+    """Fault: a client asks for many paths and closes with many codes. Seen: the metrics grow by a few lines."""
     hub = start_hub("--admin", ADMIN)
-    for number in range(100):
+    for number in range(30):
         hub.upgrade(f"/made-up-{number}")
         with hub.connect("/echo") as client:
             client.close(4000 + number)
-    eventually(lambda: measure(hub).get(("wshub_closed_total", ("/echo", "4xxx"))) == 100, "all are counted")
+    eventually(lambda: measure(hub).get(("wshub_closed_total", ("/echo", "4xxx"))) == 30, "all are counted")
     text = ask_hub(hub, "/metrics")[1]
     assert "made-up" not in text
     assert len(re.findall(r"^wshub_(?:closed|refused)_total", text, re.M)) == 2
@@ -328,8 +329,8 @@ def test_json_lines_of_a_daemon(tmp_path: Path) -> None:
 
 
 def test_a_service_that_is_too_loud(start_hub: StartHub, tmp_path: Path) -> None:
-    """Fault: a service says more than anybody reads. Seen: at level warn its warnings are there, and its prints not, nor
-    what the hub says of it; another service is as loud as ever."""
+    """Fault: a service says more than anybody reads. Seen: at level warn its warnings are there, its prints are not,
+    nor what the hub says of it; another service is as loud as ever."""
     (tmp_path / "wshub.toml").write_text('log_levels = { "/says" = "warn" }\n')
     hub = start_hub("-c", "wshub.toml")
     say(hub, "thunder")
@@ -384,16 +385,18 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_a_hub_that_hangs_is_not_heard(start_hub: StartHub, systemd: socket.socket) -> None:
-    """Fault: the hub hangs, here by SIGSTOP. Seen: the signs of life that systemd waits for stop, and come again; before
-    them it was told that the hub is ready, after them that it stops."""
+    """Fault: the hub hangs, here by SIGSTOP. Seen: the signs of life that systemd waits for stop, and come
+    again; before them it was told that the hub is ready, after them that it stops."""
     environment = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "200000"}
     hub = start_hub(environment=environment)
     assert [systemd.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
     hub.process.send_signal(signal.SIGSTOP)
     systemd.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        for _ in range(5):  # those that were on their way
-            systemd.recv(100)
+    on_their_way = 0
+    with suppress(TimeoutError):
+        while systemd.recv(100):
+            on_their_way += 1
+            assert on_their_way < 3
     hub.process.send_signal(signal.SIGCONT)
     systemd.settimeout(WAIT)
     assert systemd.recv(100) == b"WATCHDOG=1"
@@ -450,7 +453,8 @@ def test_a_socket_from_elsewhere(tmp_path: Path) -> None:
     hand_over = (
         "import os, socket, sys\n"
         "s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
-        "os.dup2(s.fileno(), 3)\n"
+        "os.dup2(s.detach(), 3)\n"
+        "os.set_inheritable(3, True)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='x')\n"
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
