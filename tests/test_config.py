@@ -111,6 +111,11 @@ EXAMPLES = {
     'service_memory = "256MiB"': ("service_memory", 256 << 20),
     "service_processes = 100": ("service_processes", 100),
     "service_descriptors = 256": ("service_descriptors", 256),
+    'admin = "unix:/run/wshub/admin"': ("admin", "unix:/run/wshub/admin"),
+    'admin_token = "Zm9vYmFyZm9vYmFy"': ("admin_token", "Zm9vYmFyZm9vYmFy"),
+    'log_format = "json"': ("log_format", "json"),
+    'log_levels = { "/chat" = "warn" }': ("log_levels", {"/chat": "warn"}),
+    "access_log = false": ("access_log", False),
 }
 
 
@@ -206,6 +211,16 @@ MISTAKES = {
     'origins = ["https://example.org/"]': "origins has 'https://example.org/', which is no origin",
     'trusted_proxies = "localhost"': "trusted_proxies has 'localhost', which is no address and no network",
     'unlimited_addresses = ["10.0.0.1/8"]': "unlimited_addresses has '10.0.0.1/8', which is no address",
+    'admin = "tcp:9187"': "admin: others than this machine may reach tcp:9187: set admin_token",
+    'admin = "systemd:domain=INET:index=1"': "set admin_token, or listen at a unix: endpoint",
+    'admin = "70000"': "admin: 70000 is not a port",
+    'admin_token = "short"': "admin_token must be 16 characters or more",
+    'admin_token = "sixteen characters and a space"': "admin_token must be 16 characters or more: letters",
+    'log_format = "xml"': 'log_format must be "text" or "json"',
+    'log_levels = "warn"': "log_levels must be a table of strings",
+    'log_levels = { "/chat" = "loud" }': "log_levels: /chat has 'loud'; there are debug, info, warn",
+    'log_levels = { "chat" = "warn" }': "log_levels: no service can have the path 'chat'",
+    'access_log = "off"': "access_log must be true or false",
     'proxy_headers = "x-real-ip"': 'proxy_headers must be "x-forwarded" or "forwarded"',
     "proxy_protocol = true": "proxy_protocol needs trusted_proxies",
     'proxy_protocol = true\ntrusted_proxies = "::1"\nport = "ssl:443"': "proxy_protocol does not go with an ssl: port",

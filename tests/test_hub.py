@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 from wshub import descriptors
 from wshub.config import Settings
 from wshub.errors import ConfigError
-from wshub.hub import Hub, describe_address
+from wshub.hub import Hub
+from wshub.ports import describe_address
 from wshub.testing import FakeReactor
 
 

@@ -294,3 +294,28 @@ def test_describe_exit() -> None:
     assert describe_exit(ProcessTerminated(3)) == "with exit status 3"
     assert describe_exit(ProcessTerminated(None, signal.SIGKILL)) == "by signal SIGKILL"
     assert describe_exit(ProcessTerminated(None, signal.SIGRTMIN + 1)) == "by signal 35"
+
+
+def test_lines_have_levels(started: Started, log: list[str]) -> None:
+    """A line may begin with its level; each piece of a long one has it."""
+    started.child.print(b"<3>bad\n<4>dubious\n<7>detail\n<9>none\nplain\n", fd=2)
+    started.child.print(b"<3>" + bytes(b"x" * (MAX_LINE + 5)) + b"\n")
+    lines = [line.removeprefix("[service /echo") for line in log if line.startswith("[service /echo")]
+    assert lines[:5] == ["#error] bad", "#warn] dubious", "#debug] detail", "#info] <9>none", "#info] plain"]
+    assert [line.partition("]")[0] for line in lines[5:]] == ["#error", "#error"]
+    assert "".join(line.partition("] ")[2] for line in lines[5:]) == "x" * (MAX_LINE + 5)
+
+
+@pytest.mark.parametrize("level", [b"", b"<3>"])
+def test_the_last_traceback(started: Started, level: bytes) -> None:
+    """The last line of what was last printed as a traceback is kept: a chain's, a logged one's; on stderr alone."""
+    traceback = [b"Traceback (most recent call last):", b'  File "x", line 1', b"    f()", b"KeyError: 1"]
+    chained = [*traceback, b"", b"During handling of the above exception, another exception occurred:", b"", *traceback]
+    chained[-1] = b"ValueError: \x1b[0m2"
+    assert started.link.counts.last_error == ""
+    for each in (traceback, chained, [b"more of the author's"]):
+        for line in each:
+            started.child.print(level + line + b"\n", fd=2)
+    assert started.link.counts.last_error == "ValueError: \\x1b[0m2"
+    started.child.print(b"\n".join([*traceback, b""]), fd=1)
+    assert started.link.counts.last_error == "ValueError: \\x1b[0m2"

@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+from twisted.logger import ILogObserver
 
 import wshub
 from wshub.config import Settings
-from wshub.tap import Options, follow_monotonic_clock
+from wshub.tap import LoggedHub, Options, follow_monotonic_clock
 from wshub.testing import FakeReactor
 
 
@@ -54,9 +55,10 @@ def test_options(folder: Path) -> None:
     settings = parse(
         *["--port", "80", "-p", "unix:/run/x", "-o", "::1", "-d", "mine", "--html", "pages", "--compression"],
         *["--max-message-size", "4MiB", "--origin", "https://a", "--origin", "*", "--service-user", "nobody"],
-        *["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"],
+        *["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1", "--admin", "unix:a", "--log-format", "json"],
     )
     assert settings.service_user == "nobody"
+    assert (settings.admin, settings.log_format) == ("unix:a", "json")
     assert settings.endpoints == ["tcp:80:interface=\\:\\:1", "unix:/run/x"]
     assert settings.document_root == folder / "mine"
     assert settings.html == folder / "pages"
@@ -98,6 +100,10 @@ MISTAKES = {
     "size too large": ["--max-message-size", "4GiB"],
     "origin": ["--origin", "example.org"],
     "proxy": ["--trusted-proxy", "proxy.example.org"],
+    "admin": ["--admin", "carrier-pigeon:1"],
+    "admin for others": ["--admin", "tcp:9187"],
+    "admin's arguments": ["--admin", "unix:a:colour=blue"],
+    "log format": ["--log-format", "xml"],
     "missing config": ["-c", "missing.toml"],
     "folder as config": ["-c", "services"],
     "bad config": ["-c", "bad.toml"],
@@ -134,6 +140,38 @@ def test_help_names_every_option() -> None:
     for option in ("--port=", "--host=", "--document-root=", "--html=", "--config=", "--compression", "--origin="):
         assert option in text
     assert text.count("[default: ") >= 5
+
+
+class Application:
+    """Twisted's application, as far as a service looks at it."""
+
+    def __init__(self) -> None:
+        self.components: dict[object, object] = {}
+        self.services: list[object] = []
+
+    def setComponent(self, interface: object, component: object) -> None:
+        """Keep a component."""
+        self.components[interface] = component
+
+    def __conform__(self, _interface: object) -> "Application":
+        return self
+
+    def addService(self, service: object) -> None:
+        """Keep a service."""
+        self.services.append(service)
+
+
+@pytest.mark.parametrize(("twistd", "is_ours"), [({"nodaemon": 1}, True), ({"nodaemon": 1, "syslog": 1}, False)])
+def test_it_brings_the_log(twistd: dict[str, object], is_ours: bool) -> None:
+    """When the hub becomes part of twistd's application, that gets the observer; not if the log is somebody else's."""
+    options = Options()
+    options.parseOptions([])
+    options.parent = twistd
+    application = Application()
+    hub = LoggedHub(FakeReactor(), options)
+    hub.setServiceParent(application)
+    assert application.services == [hub]
+    assert (ILogObserver in application.components) is is_ours
 
 
 def test_time_is_not_the_wall_clocks() -> None:

@@ -555,3 +555,25 @@ def test_what_a_client_sends_before_its_answer(hub: Hub) -> None:
     assert asking.client.transport.producerState == "producing"
     assert asking.client.receive_status() == 101
     assert messages(hub) == ["early"] * (count + 1)
+
+
+@pytest.mark.parametrize("reason", ["\x1b[2Jbye\n", ""])
+def test_each_end_is_a_line_of_the_log(hub: Hub, log: list[str], reason: str) -> None:
+    """Who it was, for how long, and how it ended: once, and without what would rewrite a terminal."""
+    connection = hub.open()
+    hub.reactor.advance(2.5)
+    connection.send(frame(8, (4321).to_bytes(2, "big") + reason.encode()))
+    connection.lose(ConnectionDone)
+    peer = connection.transport.getPeer()
+    said = ": \\x1b[2Jbye\\n" if reason else ""
+    assert [line for line in log if "closed after" in line] == [
+        f"[wshub#info] /echo: {peer.host}, port {peer.port}: closed after 2.500 s with 4321{said}"
+    ]
+
+
+def test_ends_that_nobody_wants_to_know(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """Without `access_log` no end is a line."""
+    hub = Hub(reactor, tmp_path, access_log=False)
+    hub.open().lose()
+    assert hub.supervisor.accounting.service("/echo").closed.total() == 1
+    assert not [line for line in log if "closed" in line]

@@ -28,6 +28,8 @@ class Counts:
     """Processes that were started."""
     deaths: Counter[str] = field(default_factory=Counter)
     """Processes that ended without being asked to, by how."""
+    last_error: str = ""
+    """The last line of the last traceback, printed or of a failed start; the one thing here that is no number."""
 
 
 class Accounting:

@@ -79,6 +79,11 @@ class Admission:
         if link.client_count >= self._max_clients:
             raise ServiceFull
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections there are, with or without a request."""
+        return self._limits.count
+
     def leave(self, entry: Entry) -> None:
         """The connection is gone."""
         if entry.is_counted:

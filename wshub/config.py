@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NewType, get_type_hints
 
+from wshub.admin_endpoint import parse_admin
 from wshub.errors import ConfigError, ServiceNotFound
 from wshub.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
+from wshub.levels import check_levels
 from wshub.origins import OriginPolicy
 from wshub.proxies import HEADERS, X_FORWARDED, Networks
 from wshub.routing import Route, ServiceFolder, parse_route, split_path
@@ -113,6 +115,16 @@ class Settings:
     """How many processes and threads a service's user may have when the service starts another; 0 for no limit."""
     service_descriptors: Count = Count(0)
     """How many open files each service process may have; 0 for the hub's own limit."""
+    admin: str = ""
+    """Where the admin interface listens, see `wshub.admin_endpoint`; empty for nowhere."""
+    admin_token: str = ""
+    """What has to be said there; empty for nothing at a Unix socket, and for one of the hub's own at a port."""
+    log_format: str = "text"
+    """``text`` or ``json``."""
+    log_levels: dict[str, str] = field(default_factory=dict)
+    """By the path of a service, the least level of its lines in the log."""
+    access_log: bool = True
+    """Whether every WebSocket is one line of the log when it has ended."""
 
     def __post_init__(self) -> None:
         if not self.port:
@@ -160,6 +172,7 @@ class Settings:
         for variable in self.service_environment:
             if "\0" in variable or not variable.partition("=")[0]:
                 raise ConfigError(f"service_environment: {variable!r} is neither a NAME nor NAME=value")
+        self._check_what_is_seen()
         check_folder("document_root", self.document_root)
         for path in self.eager:
             find_service(self.document_root, path)
@@ -184,6 +197,15 @@ class Settings:
             raise ConfigError(
                 "proxy_protocol does not go with an ssl: port: let the proxy do TLS, or pass it on plainly"
             )
+
+    def _check_what_is_seen(self) -> None:
+        if self.log_format not in ("text", "json"):
+            raise ConfigError(f'log_format must be "text" or "json", not "{self.log_format}"')
+        try:
+            check_levels(self.log_levels)
+            parse_admin(self.admin, self.admin_token)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     @property
     def endpoints(self) -> list[str]:
@@ -245,6 +267,10 @@ def convert(wanted: Any, value: Any) -> Any:
         if not isinstance(value, str):
             raise ValueError("must be the path of a folder, in quotes")
         return parse_folder(value)
+    if wanted == dict[str, str]:
+        if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+            raise ValueError('must be a table of strings, such as { "/chat" = "warn" }')
+        return value
     if wanted is bool:
         if not isinstance(value, bool):
             raise ValueError("must be true or false")

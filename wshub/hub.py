@@ -5,23 +5,21 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import DeferredList, inlineCallbacks
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from wshub import descriptors
+from wshub.admin import AdminInterface
 from wshub.config import Settings
-from wshub.errors import ConfigError
 from wshub.first_request import PortFactory
+from wshub.inspection import Inspector
 from wshub.link import GOING_AWAY, Socket
+from wshub.notify import Notifier
 from wshub.orphans import reap_orphans
 from wshub.poller import Poller
-from wshub.ports import PatientPort
+from wshub.ports import describe_address, open_port
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
-
-BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
 
 
 class Hub(Service):
@@ -41,6 +39,9 @@ class Hub(Service):
         site = make_site(root, settings.handshake_timeout)
         self._factory = PortFactory(reactor, settings, root, site, self._websockets)
         self.ports: list[Any] = []
+        self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
+        self.admin = AdminInterface(reactor, settings, self._inspector)
+        self._notifier = Notifier(reactor)
         self._log = Logger(namespace="wshub")
 
     def listen(self) -> None:
@@ -50,18 +51,8 @@ class Hub(Service):
         a daemon and gives root up. Connections are accepted once the reactor runs.
         """
         for description in self._settings.endpoints:
-            endpoint = serverFromString(self._reactor, description)
-            failures: list[Failure] = []
-            endpoint.listen(self._factory).addCallbacks(self.ports.append, failures.append)
-            for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
-                error = getattr(failure.value, "socketError", failure.value)
-                reason = getattr(error, "strerror", None) or str(error)
-                raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --port")
-        for port in self.ports:
-            if hasattr(port, "socket"):
-                port.socket.listen(BACKLOG)
-            if hasattr(port, "doRead"):
-                PatientPort(self._reactor, port)
+            self.ports.append(open_port(self._reactor, description, self._factory, "port"))
+        self.admin.listen()
 
     def startService(self) -> None:
         """Tell where services can be reached."""
@@ -73,6 +64,7 @@ class Hub(Service):
         for description, port in zip(self._settings.endpoints, self.ports, strict=True):
             address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
             self._log.info("listening: {address}", address=address)
+        self.admin.announce()
         room, wanted = descriptors.line_for_connections(), self._settings.max_connections
         if room < wanted:
             self._log.info(
@@ -86,16 +78,22 @@ class Hub(Service):
         reap_orphans(self._reactor)
         self.supervisor.warden.start(self._reactor)
         self.supervisor.start()
+        self._inspector.begin()
+        self._notifier.ready()
 
     @inlineCallbacks
     def stopService(self) -> Any:
         """Stop in order; the result fires when everything has stopped."""
         super().stopService()
         self._log.info("stopping")
+        self._inspector.end()
+        self._notifier.stopping()
         yield DeferredList([port.stopListening() for port in self.ports])
         yield self._close_clients()
         yield self.supervisor.stop()
         self.supervisor.warden.dismiss()
+        yield self.admin.close()
+        self._notifier.end()
         self._poller.close()
         self._log.info("stopped")
 
@@ -112,14 +110,3 @@ class Hub(Service):
 
     def _sockets(self) -> list[Socket]:
         return [socket for link in self.supervisor.links for socket in link.sockets.values()]
-
-
-def describe_address(address: Any, scheme: str = "http") -> str:
-    """An address as one types it into a browser, as far as that goes."""
-    host = getattr(address, "host", None)
-    if host is None:
-        name = getattr(address, "name", None)
-        return f"unix:{os.fsdecode(name)}" if name else str(address)
-    if host in ("0.0.0.0", "::"):
-        host = "localhost"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/"

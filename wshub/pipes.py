@@ -88,6 +88,11 @@ class PipeWriter(FileDescriptor):
     def fileno(self) -> int:
         return self._fd
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that the pipe has not taken yet."""
+        return self._waiting if self.connected else 0
+
     def send(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Write `pieces`, now or later, in order. Nothing happens once the pipe is closed."""
         if not self.connected or self.disconnecting:

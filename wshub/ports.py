@@ -5,13 +5,18 @@ processor, or close whoever waits and write a line for each. So before each conn
 descriptor for it; if not, the port is not watched for a while, and whoever connects waits in the kernel's queue.
 """
 
+import os
 from typing import Any
 
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from wshub import descriptors
+from wshub.errors import ConfigError
 from wshub.throttle import LineThrottle
 
+BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
 PAUSE = 0.2  # seconds
 FEW = 1000  # descriptors; from here on it is asked anew before each connection
 MOST = 8  # connections that it accepts in one turn: those too many are closed only when the turn is over
@@ -54,3 +59,31 @@ class PatientPort:
     def _resume(self) -> None:
         if self._port.connected and not self._port.disconnecting:
             self._port.startReading()
+
+
+def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any:
+    """Listen at an endpoint. Raise `ConfigError`, which names the setting to change, if it cannot be had."""
+    ports: list[Any] = []
+    failures: list[Failure] = []
+    serverFromString(reactor, description).listen(factory).addCallbacks(ports.append, failures.append)
+    for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
+        error = getattr(failure.value, "socketError", failure.value)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --{setting}")
+    port = ports[0]
+    if hasattr(port, "socket"):
+        port.socket.listen(BACKLOG)
+    if hasattr(port, "doRead"):
+        PatientPort(reactor, port)
+    return port
+
+
+def describe_address(address: Any, scheme: str = "http") -> str:
+    """An address as one types it into a browser, as far as that goes."""
+    host = getattr(address, "host", None)
+    if host is None:
+        name = getattr(address, "name", None)
+        return f"unix:{os.fsdecode(name)}" if name else str(address)
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/"

@@ -19,18 +19,21 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from wshub.confinement import Confinement
 from wshub.descriptors import is_short_for_services
 from wshub.errors import WireError
+from wshub.levels import read_level
 from wshub.link import Event, ServiceLink
 from wshub.pipes import PipeReader, PipeWriter, grow_pipe
 from wshub.poller import Poller
 from wshub.wire import FROM_HUB, TO_HUB
 
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
+STDERR = 2
+TRACEBACK = b"Traceback (most recent call last):"  # how one begins
 KILL_DELAY = 1.0  # seconds between TERM and KILL
 OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
 
@@ -52,6 +55,7 @@ class ServiceProcess(ProcessProtocol):
         self._link = link
         self._log = Logger(namespace=name)
         self._lines = {1: b"", 2: b""}
+        self._is_in_traceback = False
         self._next_step: Any = None
         self._was_killed = False
         self._reader: PipeReader
@@ -153,6 +157,11 @@ class ServiceProcess(ProcessProtocol):
         self._reader.close()
         self._writer.connectionLost(Failure(ConnectionDone()))
 
+    @property
+    def bytes_waiting(self) -> int:
+        """What its pipe has not taken yet."""
+        return self._writer.waiting
+
     # What it says and does.
 
     def _received(self, data: bytes | memoryview) -> None:
@@ -166,15 +175,16 @@ class ServiceProcess(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._lines[childFD] + data).split(b"\n")
         for line in lines:
-            for piece in cut(line):
-                self._log_line(piece)
+            self._log_lines(line)
+            if childFD == STDERR:
+                self._look_for_traceback(line)
         *pieces, self._lines[childFD] = cut(rest)
         for piece in pieces:
-            self._log_line(piece)
+            self._log_lines(piece)
 
     def childConnectionLost(self, childFD: int) -> None:
         if self._lines[childFD]:
-            self._log_line(self._lines[childFD])
+            self._log_lines(self._lines[childFD])
             self._lines[childFD] = b""
 
     def processExited(self, reason: Failure) -> None:
@@ -199,8 +209,21 @@ class ServiceProcess(ProcessProtocol):
         for fd in self._lines:
             self.transport.closeChildFD(fd)
 
-    def _log_line(self, line: bytes) -> None:
-        self._log.info("{line}", line=escape(line.decode(errors="backslashreplace").rstrip("\r")))
+    def _log_lines(self, line: bytes) -> None:
+        """Log a line, in pieces if it is long; they have the level with which the first one begins."""
+        level, line = read_level(line)
+        for piece in cut(line):
+            text = escape(piece.decode(errors="backslashreplace").rstrip("\r"))
+            self._log.emit(LogLevel.levelWithName(level), "{line}", line=text)
+
+    def _look_for_traceback(self, line: bytes) -> None:
+        """Remember the last line of each traceback: the first one after its head that is not indented."""
+        _, line = read_level(line)
+        if line.startswith(TRACEBACK):
+            self._is_in_traceback = True
+        elif self._is_in_traceback and line[:1] not in (b" ", b"\t", b""):
+            self._is_in_traceback = False
+            self._link.counts.last_error = escape(line[:MAX_LINE].decode(errors="backslashreplace"))
 
 
 def cut(line: bytes) -> list[bytes]:
@@ -225,4 +248,6 @@ def _signal_name(number: int) -> str:
 
 def escape(text: str) -> str:
     """`text` on one line and without control characters, which could rewrite a terminal or forge a line of the log."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

@@ -111,6 +111,17 @@ class ServiceSupervisor:
         """Those of the services that run."""
         return list(self.tree.running.values())
 
+    @property
+    def eager(self) -> list[Route]:
+        """Those that run as soon as the hub does."""
+        return self._eager
+
+    def process(self, route: Route) -> ServiceProcess | None:
+        """The process that serves `route`, or that is about to finish; None if there is none."""
+        link = self.tree.get(route)
+        run = self._runs.get(link) if link else None
+        return run.process if run else self._retiring.get(route)
+
     def start(self) -> None:
         """Start the services that run without clients."""
         for route in self._eager:
@@ -275,6 +286,7 @@ class ServiceSupervisor:
         link.counts.deaths[said] += 1
         if link.state is State.FAILED:
             self._log.error("{name}: does not start until its file changes: {said}", name=name, said=said)
+            link.counts.last_error = escape(link.traceback.strip().rpartition("\n")[2]) or link.counts.last_error
             for line in link.traceback.splitlines():
                 self._log.error("{name}: {line}", name=name, line=escape(line))
             return

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import ILogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from wshub import __version__
+from wshub.admin_endpoint import parse_admin
 from wshub.config import Settings, make_settings, parse_folder, parse_size, with_absolute_paths
 from wshub.descriptors import raise_limit
 from wshub.errors import ConfigError
 from wshub.hub import Hub
+from wshub.logs import make_observer
 
 DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
 
@@ -73,6 +76,14 @@ class Options(UsageOptions):
         """User that services run as; for a hub that is started as root."""
         self._given["service_user"] = name
 
+    def opt_admin(self, endpoint: str) -> None:
+        """Where metrics, health and the state of services can be read: unix:PATH, or a port of 127.0.0.1."""
+        self._given["admin"] = endpoint
+
+    def opt_log_format(self, log_format: str) -> None:
+        """How the log is written: text, or json, one object a line. [default: text]"""
+        self._given["log_format"] = log_format
+
     def opt_config(self, file: str) -> None:
         """TOML file with these settings and more. The command line overrides it."""
         self._config = parse_path_option("config", file)
@@ -108,11 +119,30 @@ class Options(UsageOptions):
             self.settings = with_absolute_paths(make_settings(self._given, self._config))
         except ConfigError as error:
             raise UsageError(str(error)) from None
-        for description in self.settings.endpoints:
+        admin = parse_admin(self.settings.admin, self.settings.admin_token)
+        for description in self.settings.endpoints + ([admin.description] if admin else []):
             try:
                 serverFromString(reactor, description)
             except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
                 raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
+
+
+class LoggedHub(Hub):
+    """A hub that brings twistd the observer of its log, at the one moment when twistd would take it."""
+
+    def __init__(self, reactor: Any, options: Options) -> None:
+        super().__init__(reactor, options.settings)
+        self._reactor = reactor
+        self._twistd: Any = getattr(options, "parent", None) or {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Called with twistd's application, which has components; twistd asks it for the observer next."""
+        settings = self._settings
+        if hasattr(parent, "setComponent"):
+            observer = make_observer(settings.log_format, settings.log_levels, self._twistd, self._reactor)
+            if observer:
+                parent.setComponent(ILogObserver, observer)
+        super().setServiceParent(parent)
 
 
 def parse_path_option(name: str, text: str) -> Path:
@@ -130,7 +160,7 @@ def makeService(options: Options) -> Hub:
     follow_monotonic_clock(reactor)
     raise_limit(options.settings.max_connections + DESCRIPTORS_BESIDES)
     try:
-        hub = Hub(reactor, options.settings)
+        hub = LoggedHub(reactor, options)
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"twistd wshub: {error}") from None

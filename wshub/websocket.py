@@ -43,6 +43,7 @@ from wshub.throttle import LineThrottle
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
 WATCH = 0.5  # seconds; silence is noticed so much later at most
+ENDED = "{service}: {client}, port {port}: closed after {seconds:.3f} s with {code}"  # in the log
 POLICY_VIOLATION = 1008
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
@@ -88,6 +89,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """Whether anything has come since `Keepalive` looked."""
     wshub_pings: Rate | None = None
     wshub_rate: Rate | None = None
+    wshub_began = 0.0
+    """When it was opened, if its end will be a line of the log."""
     wshub_fragments = 0
     """Frames of the message that is coming."""
 
@@ -145,6 +148,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         self._wshub_start_polling()
         self.transport.registerProducer(self, True)
         self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
+        if self.factory.wshub_settings.access_log:
+            self.wshub_began = self.factory.reactor.seconds()
         self.factory.opened(self)
 
     def _onOpen(self) -> None:
@@ -165,7 +170,10 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
             code, reason = ABNORMAL_CLOSURE, ""
         elif self.failedByMe:  # what we found wrong tells more than the client's answer to it
             code, reason = self.localCloseCode, (self.localCloseReason or b"").decode()
-        self.wshub_link.close(self.wshub_id, NO_STATUS if code is None else code, reason or "")
+        code = NO_STATUS if code is None else code
+        self.wshub_link.close(self.wshub_id, code, reason or "")
+        if self.factory.wshub_settings.access_log:
+            self.factory.log_end(self, code, reason or "")
 
     def _closeConnection(self, abort: bool = False) -> None:
         """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
@@ -408,6 +416,20 @@ class HubFactory(WebSocketServerFactory):
                 why=escape(why),
                 more=more,
             )
+
+    def log_end(self, protocol: HubProtocol, code: int, reason: str) -> None:
+        """The line of a WebSocket that has ended, one for each: no client can cause more of them than connections."""
+        source = protocol.wshub_source
+        assert source is not None
+        self._log.info(
+            ENDED + ": {reason}" if reason else ENDED,
+            service=protocol.wshub_link.name,
+            client=escape(source.host) or "a Unix socket's client",
+            port=source.port,
+            seconds=self.reactor.seconds() - protocol.wshub_began,
+            code=code,
+            reason=escape(reason),
+        )
 
     def _look_for_silence(self) -> None:
         to_ping, silent = self._keepalive.look(self.reactor.seconds())

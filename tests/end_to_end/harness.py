@@ -105,7 +105,7 @@ class HubProcess:
         self._follower = threading.Thread(target=self._follow_log)
         self._follower.start()
         try:
-            address = self.wait_for_log(r"\[wshub#info\] listening: (.*)")[1]
+            address = self.wait_for_log(r"(?:\[wshub#info\] |\"message\": \")listening: ([^\"]*)")[1]
             host_and_port = re.fullmatch(r"http://(.*):(\d+)/", address)
             self.host, self.port = (
                 (host_and_port[1].strip("[]"), int(host_and_port[2])) if host_and_port else ("localhost", 0)

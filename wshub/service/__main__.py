@@ -53,6 +53,10 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         put_on_path(root)
         serve, cls = load(module_file, "services" + route.replace("/", "."), channel)
+        if "logging" in sys.modules:  # the author's module uses it, or something that it imports
+            from wshub.service.records import send_records_to_hub  # noqa: PLC0415 - imports logging
+
+            send_records_to_hub()
         declared = declare(cls, float(given.get("hang_timeout", 0)))
         check_pipes(pipes)
         gc.freeze()  # what is here now stays: later collections need not look at it again

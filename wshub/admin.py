@@ -1,0 +1,155 @@
+"""The admin interface: what a hub does, for those who run it, at an endpoint of its own.
+
+===========  =========  ==============================================================
+``/healthz``            200: the process answers
+``/readyz``             200, or 503 and why clients cannot be served, or not all
+``/metrics``  token     the text format of Prometheus
+``/services`` token     JSON: every service, its process, its counts
+===========  =========  ==============================================================
+
+The token is for `Authorization: Bearer` (RFC 6750), where one is needed at all: see `wshub.admin_endpoint`.
+"""
+
+import hmac
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+import wshub
+from wshub.admin_endpoint import parse_admin
+from wshub.config import Settings
+from wshub.inspection import Inspector
+from wshub.metrics import CONTENT_TYPE, ServiceView, render
+from wshub.ports import describe_address, open_port
+from wshub.resource import OneRequestChannel
+
+TEXT = "text/plain; charset=utf-8"
+PAGES = "/healthz\n/readyz\n/metrics\n/services\n"
+
+Answer = tuple[int, str, str]
+"""Status, content type, body."""
+
+
+class AdminInterface:
+    """The interface that the settings ask for, or none."""
+
+    def __init__(self, reactor: Any, settings: Settings, inspector: Inspector) -> None:
+        self._reactor = reactor
+        self._inspector = inspector
+        self._endpoint = parse_admin(settings.admin, settings.admin_token)
+        self._timeout = settings.handshake_timeout
+        self._port: Any = None
+        self._log = Logger(namespace="wshub")
+        self.token = settings.admin_token
+        """Empty if none is needed."""
+        self._is_token_new = False
+        if self._endpoint and self._endpoint.needs_token and not self.token:
+            self.token, self._is_token_new = secrets.token_urlsafe(24), True
+
+    def listen(self) -> None:
+        """Listen, if that is wanted. Raise `ConfigError` if the endpoint cannot be had."""
+        if self._endpoint:
+            site = make_admin_site(AdminPages(self._inspector, self.token), self._timeout)
+            self._port = open_port(self._reactor, self._endpoint.description, site, "admin")
+
+    def announce(self) -> None:
+        """Say in the log where it is, and the token if nobody can know it."""
+        if self._port:
+            address = describe_address(self._port.getHost())
+            token = f", with Authorization: Bearer {self.token}" if self._is_token_new else ""
+            self._log.info("admin interface: {address}{token}", address=address, token=token)
+
+    def close(self) -> "Deferred[None]":
+        """Listen no more."""
+        port, self._port = self._port, None
+        stopped: Deferred[None] | None = port.stopListening() if port else None
+        return stopped or succeed(None)
+
+
+class AdminPages(Resource):
+    """All pages of the interface."""
+
+    isLeaf = True
+
+    def __init__(self, inspector: Inspector, token: str) -> None:
+        super().__init__()
+        self._inspector = inspector
+        self._token = token.encode()
+
+    def render_GET(self, request: Request) -> bytes:
+        """The page that is asked for, or what is wrong."""
+        status, content_type, body = self._answer(request)
+        request.setResponseCode(status)
+        request.setHeader(b"Content-Type", content_type.encode())
+        request.setHeader(b"Server", f"wshub/{wshub.__version__}".encode())
+        request.setHeader(b"Cache-Control", b"no-store")
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
+        if status == 401:
+            request.setHeader(b"WWW-Authenticate", b'Bearer realm="wshub"')
+        return body.encode()
+
+    def _answer(self, request: Request) -> Answer:
+        # What says no more than whether all is well is for everybody: probes of containers and balancers have no token.
+        if request.path == b"/healthz":
+            return 200, TEXT, "The hub answers.\n"
+        if request.path == b"/readyz":
+            why_not = self._inspector.not_ready()
+            return (503, TEXT, f"Not ready: {', '.join(why_not)}.\n") if why_not else (200, TEXT, "The hub is ready.\n")
+        if not self._is_allowed(request):
+            return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
+        answers: dict[bytes, Callable[[], Answer]] = {
+            b"/metrics": lambda: (200, CONTENT_TYPE, render(self._inspector.look())),
+            b"/services": lambda: (200, "application/json", self._describe_services()),
+            b"/": lambda: (200, TEXT, PAGES),
+        }
+        answer = answers.get(request.path)
+        return answer() if answer else (404, TEXT, f"There is nothing here, but there is\n{PAGES}")
+
+    def _is_allowed(self, request: Request) -> bool:
+        scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
+        return not self._token or (scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token))
+
+    def _describe_services(self) -> str:
+        services = [describe_service(view) for view in self._inspector.look_at_services()]
+        return json.dumps({"version": wshub.__version__, "services": services}) + "\n"
+
+
+def describe_service(view: ServiceView) -> dict[str, Any]:
+    """A service as ``/services`` has it."""
+    counts, usage = view.counts, view.usage
+    return {
+        "path": view.route,
+        "state": view.state,
+        "pid": view.pid,
+        "clients": view.clients,
+        "opened": counts.opened,
+        "closed": {str(code): number for code, number in sorted(counts.closed.items())},
+        "refused": dict(counts.refused),
+        "received": counts.messages_in,
+        "sent": counts.messages_out,
+        "dropped": dict(counts.dropped),
+        "starts": counts.starts,
+        "restarts": max(0, counts.starts - 1),
+        "deaths": dict(counts.deaths),
+        "last_error": counts.last_error,
+        "memory": usage.memory if usage else None,
+        "cpu": usage.cpu if usage else None,
+        "waiting_for_service": view.waiting_for_service,
+        "waiting_for_clients": view.waiting_for_clients,
+    }
+
+
+def make_admin_site(pages: Resource, timeout: float) -> Site:
+    """A site of `pages`, whose requests are not logged. `timeout` is in seconds, of an idle connection."""
+    site = Site(pages, timeout=timeout)
+    site.protocol = OneRequestChannel  # type: ignore[method-assign,assignment]
+    site.displayTracebacks = False
+    site.noisy = False
+    site.log = lambda request: None  # type: ignore[method-assign]
+    return site
