@@ -9,16 +9,18 @@ import pytest
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
-from twisted.web.server import Site
+from twisted.python.failure import Failure
 
-from wshub.admin import AdminInterface, AdminPages, make_admin_site
+from wshub.admin import MOST, AdminInterface, AdminPages, AdminSite, Refusals
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.inspection import PERIOD, REMEMBERED, Inspector
 from wshub.poller import Poller
 from wshub.supervisor import ServiceSupervisor
 from wshub.testing import OPENING, FakeReactor, FakeSocket
+from wshub.throttle import LINES
 from wshub.wire import DATA
 
 TOKEN = "Zm9vYmFyZm9vYmFy"
@@ -33,7 +35,8 @@ class Hub:
         self.reactor = reactor
         self.supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, **settings), Poller(reactor))
         self.inspector = Inspector(reactor, self.supervisor, lambda: 7)
-        self.site: Site = make_admin_site(AdminPages(self.inspector, token), 5.0)
+        self.refusals = Refusals(reactor, self.supervisor.accounting)
+        self.site = AdminSite(AdminPages(self.inspector, token, self.refusals), 5.0, self.refusals)
 
     def start(self) -> None:
         """Listen, and start what is eager."""
@@ -47,6 +50,7 @@ class Hub:
         channel.makeConnection(transport)
         header = f"Authorization: {authorization}\r\n" if authorization else ""
         channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+        channel.connectionLost(Failure(ConnectionDone()))
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         status, *lines = head.split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
@@ -94,6 +98,33 @@ def test_token(reactor: FakeReactor, tmp_path: Path, path: str) -> None:
         assert TOKEN not in body
     for right in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN}"):
         assert hub.get(path, right)[0] in (200, 404)
+
+
+def test_who_guesses_is_in_the_log(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """Each request without the right token is counted; of lines there are few, and none has what was sent."""
+    hub = Hub(reactor, tmp_path, TOKEN)
+    hub.get("/metrics")
+    for _ in range(50):
+        hub.get("/metrics", "Bearer guess")
+    assert hub.supervisor.accounting.hub.refused == {"admin: no token": 1, "admin: wrong token": 50}
+    lines = [line for line in log if "admin interface" in line]
+    assert len(lines) == 1 + LINES
+    assert re.fullmatch(r"\[wshub#warn\] admin interface: refused [\d.]+: no token", lines[0])
+    assert not any("guess" in line for line in lines)
+
+
+def test_connections_are_few(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """Who opens more than there may be is not served, until others have gone; that is counted, and said."""
+    hub = Hub(reactor, tmp_path)
+    connections = []
+    for _ in range(MOST):
+        connections.append(hub.site.buildProtocol(None))
+        connections[-1].makeConnection(StringTransport())
+    assert hub.site.buildProtocol(None) is None
+    assert hub.supervisor.accounting.hub.refused == {"admin: too many connections": 1}
+    assert [line for line in log if line.endswith("refused a Unix socket's client: too many connections")]
+    connections[0].connectionLost(Failure(ConnectionDone()))
+    assert hub.site.buildProtocol(None) is not None
 
 
 def test_probes_need_no_token(reactor: FakeReactor, tmp_path: Path) -> None:

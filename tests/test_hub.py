@@ -166,6 +166,21 @@ def test_stop_in_order(listening: ListeningReactor, tmp_path: Path) -> None:
     assert listening.getDelayedCalls() == []
 
 
+def test_the_admin_interface_is_the_last_to_go(listening: ListeningReactor, tmp_path: Path) -> None:
+    """It listens as long as a service has not finished, so that one can see what the hub waits for."""
+    hub = make_hub(listening, tmp_path, admin="unix:/run/admin")
+    hub.listen()
+    port, admin = listening.ports
+    hub.startService()
+    hub.supervisor.link(("echo",))
+    done: list[object] = []
+    hub.stopService().addCallback(done.append)
+    assert (port.is_listening, admin.is_listening) == (False, True)
+    listening.processes[0].exit()
+    assert not admin.is_listening
+    assert len(done) == 1
+
+
 def test_stop_waits_for_no_client_for_ever(listening: ListeningReactor, tmp_path: Path) -> None:
     """When the clients' time is up the services are told to finish, with an on_close for every client."""
     hub = make_hub(listening, tmp_path, stop_timeout=5.0)

@@ -17,18 +17,24 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 import wshub
+from wshub.accounting import Accounting
 from wshub.admin_endpoint import parse_admin
 from wshub.config import Settings
 from wshub.inspection import Inspector
 from wshub.metrics import CONTENT_TYPE, ServiceView, render
 from wshub.ports import describe_address, open_port
+from wshub.process import escape
 from wshub.resource import OneRequestChannel
+from wshub.throttle import LineThrottle
 
+MOST = 32  # connections at once; programs that ask have one each
 TEXT = "text/plain; charset=utf-8"
 PAGES = "/healthz\n/readyz\n/metrics\n/services\n"
 
@@ -55,7 +61,8 @@ class AdminInterface:
     def listen(self) -> None:
         """Listen, if that is wanted. Raise `ConfigError` if the endpoint cannot be had."""
         if self._endpoint:
-            site = make_admin_site(AdminPages(self._inspector, self.token), self._timeout)
+            refusals = Refusals(self._reactor, self._inspector.accounting)
+            site = AdminSite(AdminPages(self._inspector, self.token, refusals), self._timeout, refusals)
             self._port = open_port(self._reactor, self._endpoint.description, site, "admin")
 
     def announce(self) -> None:
@@ -72,13 +79,33 @@ class AdminInterface:
         return stopped or succeed(None)
 
 
+class Refusals:
+    """Counts who was turned away, and writes it in the log, unless there are too many such lines."""
+
+    def __init__(self, reactor: Any, accounting: Accounting) -> None:
+        self._reactor = reactor
+        self._accounting = accounting
+        self._throttle = LineThrottle()
+        self._log = Logger(namespace="wshub")
+
+    def note(self, address: Any, why: str) -> None:
+        """Somebody at `address` was turned away."""
+        self._accounting.hub.refused[f"admin: {why}"] += 1
+        left_out = self._throttle.admit(why, self._reactor.seconds())
+        if left_out is not None:
+            client = getattr(address, "host", None) or "a Unix socket's client"
+            more = f" ({left_out} more of the kind were not logged)" if left_out else ""
+            self._log.warn("admin interface: refused {client}: {why}{more}", client=escape(client), why=why, more=more)
+
+
 class AdminPages(Resource):
     """All pages of the interface."""
 
     isLeaf = True
 
-    def __init__(self, inspector: Inspector, token: str) -> None:
+    def __init__(self, inspector: Inspector, token: str, refusals: Refusals) -> None:
         super().__init__()
+        self._refusals = refusals
         self._inspector = inspector
         self._token = token.encode()
 
@@ -102,6 +129,7 @@ class AdminPages(Resource):
             why_not = self._inspector.not_ready()
             return (503, TEXT, f"Not ready: {', '.join(why_not)}.\n") if why_not else (200, TEXT, "The hub is ready.\n")
         if not self._is_allowed(request):
+            self._refusals.note(request.getClientAddress(), "no token" if self._is_silent(request) else "wrong token")
             return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
         answers: dict[bytes, Callable[[], Answer]] = {
             b"/metrics": lambda: (200, CONTENT_TYPE, render(self._inspector.look())),
@@ -114,6 +142,9 @@ class AdminPages(Resource):
     def _is_allowed(self, request: Request) -> bool:
         scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
         return not self._token or (scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token))
+
+    def _is_silent(self, request: Request) -> bool:
+        return not request.getHeader(b"authorization")
 
     def _describe_services(self) -> str:
         services = [describe_service(view) for view in self._inspector.look_at_services()]
@@ -145,11 +176,41 @@ def describe_service(view: ServiceView) -> dict[str, Any]:
     }
 
 
-def make_admin_site(pages: Resource, timeout: float) -> Site:
-    """A site of `pages`, whose requests are not logged. `timeout` is in seconds, of an idle connection."""
-    site = Site(pages, timeout=timeout)
-    site.protocol = OneRequestChannel  # type: ignore[method-assign,assignment]
-    site.displayTracebacks = False
-    site.noisy = False
-    site.log = lambda request: None  # type: ignore[method-assign]
-    return site
+class AdminChannel(OneRequestChannel):
+    """One connection, which its site counts."""
+
+    factory: "AdminSite"
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.connection_count += 1
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.connection_count -= 1
+        super().connectionLost(reason)
+
+
+class AdminSite(Site):
+    """A site of `pages`, whose requests are not logged. `timeout` is in seconds, of an idle connection.
+
+    It has few connections at once: descriptors are for clients and services.
+    """
+
+    noisy = False
+    displayTracebacks = False
+
+    def __init__(self, pages: Resource, timeout: float, refusals: Refusals) -> None:
+        super().__init__(pages, timeout=timeout)
+        self.protocol = AdminChannel  # type: ignore[method-assign,assignment]
+        self.connection_count = 0
+        self._refusals = refusals
+
+    def buildProtocol(self, address: Any) -> Any:
+        """Called with each connection; None closes it."""
+        if self.connection_count >= MOST:
+            self._refusals.note(address, "too many connections")
+            return None
+        return super().buildProtocol(address)
+
+    def log(self, request: Any) -> None:
+        """Called with each request that was answered."""

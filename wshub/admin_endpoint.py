@@ -1,7 +1,7 @@
 """Where the admin interface listens, and whether whoever asks there needs a token.
 
 =================================  ==========================================================================
-``unix:/run/wshub/admin``          a Unix socket, for the hub's own user unless ``mode=`` says otherwise
+``unix:/run/wshub/admin``          a Unix socket, for the user who starts the hub unless ``mode=`` says otherwise
 ``9187``                           a port of 127.0.0.1; with a token, as every user of the machine can reach it
 ``tcp:9187:interface=10.0.0.1``    any other endpoint of Twisted's; its token has to be among the settings
 =================================  ==========================================================================

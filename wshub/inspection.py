@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any
 
 import wshub
-from wshub.accounting import Counts
+from wshub.accounting import Accounting, Counts
 from wshub.metrics import HubView, ServiceView
 from wshub.procfs import read_usage
 from wshub.routing import Route, format_route
@@ -27,6 +27,11 @@ class Inspector:
         self._lags: deque[float] = deque(maxlen=REMEMBERED)
         self._due = 0.0
         self._call: Any = None
+
+    @property
+    def accounting(self) -> Accounting:
+        """The counts of the hub."""
+        return self._supervisor.accounting
 
     def begin(self) -> None:
         """The reactor runs, and connections are accepted."""

@@ -1,4 +1,4 @@
-"""What accepts connections: pauses while there are no descriptors, instead of being told so without end.
+"""Ports: opened, described, and paused while there are no descriptors, instead of being told so without end.
 
 A port that cannot accept is reported as readable in every turn of the reactor: Twisted's would take all of a
 processor, or close whoever waits and write a line for each. So before each connection it is made sure that there is a

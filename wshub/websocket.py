@@ -89,8 +89,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """Whether anything has come since `Keepalive` looked."""
     wshub_pings: Rate | None = None
     wshub_rate: Rate | None = None
-    wshub_began = 0.0
-    """When it was opened, if its end will be a line of the log."""
+    wshub_began: float | None = None
+    """When it was opened, if its end is to be a line of the log."""
     wshub_fragments = 0
     """Frames of the message that is coming."""
 
@@ -172,8 +172,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
             code, reason = self.localCloseCode, (self.localCloseReason or b"").decode()
         code = NO_STATUS if code is None else code
         self.wshub_link.close(self.wshub_id, code, reason or "")
-        if self.factory.wshub_settings.access_log:
-            self.factory.log_end(self, code, reason or "")
+        if self.wshub_began is not None:
+            self.factory.log_end(self, code, reason or "", self.wshub_began)
 
     def _closeConnection(self, abort: bool = False) -> None:
         """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
@@ -417,7 +417,7 @@ class HubFactory(WebSocketServerFactory):
                 more=more,
             )
 
-    def log_end(self, protocol: HubProtocol, code: int, reason: str) -> None:
+    def log_end(self, protocol: HubProtocol, code: int, reason: str, began: float) -> None:
         """The line of a WebSocket that has ended, one for each: no client can cause more of them than connections."""
         source = protocol.wshub_source
         assert source is not None
@@ -426,7 +426,7 @@ class HubFactory(WebSocketServerFactory):
             service=protocol.wshub_link.name,
             client=escape(source.host) or "a Unix socket's client",
             port=source.port,
-            seconds=self.reactor.seconds() - protocol.wshub_began,
+            seconds=self.reactor.seconds() - began,
             code=code,
             reason=escape(reason),
         )
