@@ -59,6 +59,17 @@ RESPONSE = "\r\n".join(
 )
 
 
+class QuietLog:
+    """In the place of Autobahn's logger, which has lines for each client that breaks the protocol: so has the hub."""
+
+    error = Logger(namespace="wshub").error
+
+    def _pass_over(self, *_: object, **__: object) -> None:
+        """Not worth a line, or worth one of the hub's."""
+
+    debug = info = warn = _pass_over
+
+
 class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket, from the answer to its upgrade request to its end.
 
@@ -66,6 +77,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     class that `HubFactory` makes: an instance has only what is its own.
     """
 
+    log = QuietLog()
     factory: "HubFactory"
     transport: Any
     maxMessagePayloadSize: int
