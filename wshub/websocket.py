@@ -199,8 +199,12 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         if not abort:
             self.wshub_send_last()
             if not is_sent:  # which its reader may never let happen
-                self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_drop)
+                self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self._wshub_give_up)
         super()._closeConnection(abort)
+
+    def _wshub_give_up(self) -> None:
+        self.wshub_end = None
+        self.wshub_drop()
 
     # A client that breaks the protocol.
 
