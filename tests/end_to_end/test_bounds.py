@@ -530,7 +530,7 @@ def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
 
 
 def test_idle_connections(start_hub: StartHub, tmp_path: Path) -> None:
-    """Fault: 1,000 connections that say nothing (10,000 in the long form). Seen: at most 10 KiB each in the hub, 1 KiB
+    """Fault: 1,000 connections that say nothing (9,000 in the long form). Seen: at most 10 KiB each in the hub, 1 KiB
     in the service; echo beside them is as quick as ever.
     """
     count = 9_000 if LONG else 1_000
