@@ -3,7 +3,7 @@
 # make check  types and style
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
-# make soak   the tests that take long: a thousand starts of a service
+# make soak   the long forms of tests, for more than two hours: a thousand starts, nine thousand clients, churn
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
@@ -31,7 +31,8 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 soak: $(VENV)/.installed-dev
-	WSHUB_TEST_STARTS=1000 $(BIN)/python -m pytest tests/end_to_end/test_containment.py -k many_starts
+	WSHUB_TEST_STARTS=1000 WSHUB_TEST_LONG=1 $(BIN)/python -m pytest -s -v tests/end_to_end \
+		-k "many_starts or idle_connections or churn_of or that_sleeps or stop_with_many"
 
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py

@@ -7,7 +7,7 @@ import pytest
 from wshub.declared import Declared, parse_declared
 from wshub.errors import WireError
 from wshub.service.declare import declare
-from wshub.wire import decode_ready, encode_ready
+from wshub.wire import SLOW_CLIENTS, decode_ready, encode_ready
 
 
 def test_nothing_declared():
@@ -66,3 +66,25 @@ def test_ready_that_says_nonsense(lines):
     """A process that declares what no class can is no service of ours."""
     with pytest.raises(WireError, match=next(iter(lines))):
         parse_declared(lines)
+
+
+@pytest.mark.parametrize("policy", SLOW_CLIENTS)
+def test_slow_clients(policy):
+    """What becomes of slow clients crosses as the class has it; `close` need not be said."""
+    lines = declare(SimpleNamespace(slow_clients=policy), 15.0)
+    assert ("slow_clients" in lines) == (policy != "close")
+    assert parse_declared(decode_ready(encode_ready(lines))).slow_clients == policy
+
+
+def test_a_method_called_slow_clients():
+    """It is no declaration."""
+    assert parse_declared(declare(SimpleNamespace(slow_clients=print), 15.0)).slow_clients == "close"
+
+
+@pytest.mark.parametrize("policy", ["drop", None, ["close"], "Close"])
+def test_slow_clients_that_cannot_be(policy):
+    """Neither side takes another word."""
+    with pytest.raises(ValueError, match="slow_clients must be one of close, drop-oldest, drop-newest, pause"):
+        declare(SimpleNamespace(slow_clients=policy), 15.0)
+    with pytest.raises(WireError, match="slow_clients"):
+        parse_declared({"slow_clients": str(policy)})

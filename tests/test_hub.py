@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from wshub import descriptors
 from wshub.config import Settings
 from wshub.errors import ConfigError
-from wshub.hub import Hub
+from wshub.hub import BATCH, Hub
 from wshub.ports import describe_address
 from wshub.testing import FakeReactor
 
@@ -249,3 +249,31 @@ def test_it_starts_its_warden_and_dismisses_it(listening: ListeningReactor, tmp_
     assert listening.warden is not None
     hub.stopService()
     assert listening.warden.told == b".\n"
+
+
+def test_clients_are_closed_in_batches(listening: ListeningReactor, tmp_path: Path) -> None:
+    """Of many clients so many are closed in a turn, and the answers of those before are read meanwhile."""
+    hub = make_hub(listening, tmp_path, max_connections_per_address=1000)
+    hub.listen()
+    hub.startService()
+    clients = [Client(listening) for _ in range(2 * BATCH + 1)]
+    listening.processes[0].get_ready()
+    listening.turn()
+    for client in clients:
+        client.transport.clear()
+    hub.stopService()
+
+    def closed() -> int:
+        return sum(client.transport.value()[:4] == b"\x88\x16\x03\xe9" for client in clients)
+
+    assert closed() == BATCH
+    for client in clients[:BATCH]:
+        client.lose()
+    clients[-1].lose()  # before its turn
+    listening.advance(0)
+    assert closed() == 2 * BATCH
+    for client in clients[BATCH:-1]:
+        client.lose()
+    listening.turn()
+    listening.processes[0].read()
+    assert listening.processes[0].input_is_closed

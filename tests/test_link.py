@@ -28,6 +28,7 @@ from wshub.wire import (
     READY,
     REFUSE,
     REQUEST,
+    SLOW,
     BatchReader,
     decode_batch,
     encode_address,
@@ -722,3 +723,63 @@ def test_answers_that_no_service_may_give(transaction, message):
     with pytest.raises(WireError, match=message):
         answer(link, transaction)
     assert answers == []
+
+
+# Clients that are slow.
+
+
+def test_a_service_is_told_who_is_slow():
+    """SLOW goes to the service for a socket that is there, and for no other."""
+    link, _, _ = make_link(State.READY, sockets=1)
+    heard(link)
+    link.tell_slow(1, True)
+    link.tell_slow(2, True)
+    link.tell_slow(1, False)
+    assert heard(link) == [(SLOW, 1, True), (SLOW, 1, False)]
+
+
+def test_held_by_many():
+    """The service is held from the first that holds it to the last that lets it go, be it because it has gone."""
+    link, _, _ = make_link(State.READY, sockets=2)
+    held = []
+    link.on_hold = held.append
+    link.release(1)
+    link.hold(1)
+    link.hold(2)
+    link.hold(1)
+    assert (held, link.is_held) == ([True], True)
+    link.release(1)
+    assert held == [True]
+    link.close(2, 1006, "")
+    assert (held, link.is_held) == ([True, False], False)
+    link.release(2)
+    assert held == [True, False]
+
+
+class Narrow(FakeSocket):
+    """One whose socket takes only so many bytes at once."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+        self.wshub_direct = self.send
+
+    def send(self, data):
+        if self.room is None:
+            raise BlockingIOError
+        return min(self.room, len(data))
+
+    def wshub_send_rest(self, frames, sent):
+        self.calls.append((list(frames), sent))
+
+
+def test_a_broadcast_to_sockets_that_get_full():
+    """Each whose socket does not take all of it is given the rest, and only those."""
+    link, _, _ = make_link(State.READY)
+    sockets = [Narrow(room) for room in (1000, 3, None, 1000, 0)]
+    for socket in sockets:
+        socket.wshub_direct = socket.send  # the same object each time, as a link may compare
+        link.open(socket, OPENING)
+    say(link, (MULTICAST, 0, encode_multicast([1, 2, 3, 4, 5], b"hello")))
+    frame = make_frame(1, b"hello")
+    assert [socket.calls for socket in sockets] == [[], [([frame], 3)], [([frame], 0)], [], [([frame], 0)]]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import signal
+import zlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
 from wshub.testing import FakeProcess, FakeReactor
 from wshub.websocket import HubFactory
-from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, encode_close
+from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, SYNC, encode_close
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT_KEY = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -577,3 +578,99 @@ def test_ends_that_nobody_wants_to_know(reactor: FakeReactor, tmp_path: Path, lo
     hub.open().lose()
     assert hub.supervisor.accounting.service("/echo").closed.total() == 1
     assert not [line for line in log if "closed" in line]
+
+
+# What a client may send.
+
+
+def closes_with(hub: Hub, connection: Connection) -> int:
+    """The code of the close frame that it gets once the service has dealt with everything before."""
+    hub.reactor.turn()
+    for kind, socket_id, _ in hub.service.read():
+        if kind == SYNC:
+            hub.service.send((SYNC, socket_id, b""))
+    hub.reactor.turn()
+    data = connection.receive()
+    position = data.rindex(b"\x88")
+    return int.from_bytes(data[position + 2 : position + 4], "big")
+
+
+def large(size: int, first: int = 0x82) -> bytes:
+    """A client's frame of so many zeros."""
+    return bytes((first, 0xFE)) + size.to_bytes(2, "big") + bytes(4 + size)
+
+
+@pytest.mark.parametrize(("first", "ends"), [(0x82, b""), (0x02, large(10, 0x80))], ids=["plain", "fragment"])
+def test_max_frame_size(reactor: FakeReactor, tmp_path: Path, first: int, ends: bytes) -> None:
+    """It holds for frames that do not pass Autobahn as for those that do; a larger message of such frames is served."""
+    hub = Hub(reactor, tmp_path, max_frame_size=1000, max_message_size=5000)
+    connection = hub.open()
+    connection.send(large(1000))
+    connection.send(large(1000, 0x02) + large(1000, 0x80))
+    assert messages(hub) == [bytes(1000), bytes(2000)]
+    connection.send(large(1001, first) + ends)
+    assert closes_with(hub, connection) == 1009
+
+
+def test_max_fragments(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """One frame too many of a message is 1008, once; the next message is counted anew."""
+    hub = Hub(reactor, tmp_path, max_fragments=3)
+    connection = hub.open()
+    begin, more, end = b"\x01\x80\0\0\0\0", b"\x00\x80\0\0\0\0", b"\x80\x80\0\0\0\0"
+    connection.send((begin + more + end) * 2)
+    assert messages(hub) == ["", ""]
+    connection.send(begin + more * 100)
+    assert closes_with(hub, connection) == 1008
+    connection.send(more * 100)
+    assert not connection.is_closing
+    connection.send(frame(8, b"\x03\xf0"))
+    assert connection.is_closing
+    assert len([line for line in log if "Too many fragments." in line]) == 1
+
+
+def test_max_ping_rate(reactor: FakeReactor, tmp_path: Path) -> None:
+    """So many pings a second are answered, one more is 1008; those after it are passed over."""
+    hub = Hub(reactor, tmp_path, max_ping_rate=3)
+    connection = hub.open()
+    for _ in range(3):
+        connection.send(frame(9, b"") * 3)
+        assert connection.receive() == b"\x8a\x00" * 3
+        reactor.advance(1)
+    connection.send(frame(9, b"") * 5)
+    assert closes_with(hub, connection) == 1008
+    connection.send(frame(9, b"") * 5)
+    assert connection.receive() == b""
+    assert not connection.is_closing
+
+
+def test_max_message_rate(reactor: FakeReactor, tmp_path: Path) -> None:
+    """So many messages a second get to the service, plain or fragmented; one more is 1008 and gets there no more."""
+    hub = Hub(reactor, tmp_path, max_message_rate=2)
+    connection = hub.open()
+    fragmented = b"\x01\x81\0\0\0\0a" + b"\x80\x81\0\0\0\0b"
+    connection.send(frame(1, b"1") + fragmented)
+    assert messages(hub) == ["1", "ab"]
+    reactor.advance(1)
+    connection.send(fragmented + frame(1, b"2") + frame(1, b"3") + fragmented + frame(1, b"4"))
+    hub.reactor.turn()
+    assert [payload for kind, _, payload in hub.service.read() if kind == DATA] == ["ab", "2"]
+    hub.service.send((SYNC, 1, b""))
+    hub.reactor.turn()
+    assert connection.receive()[:4] == b"\x88\x14\x03\xf0"
+
+
+def test_deflate_that_is_none(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """A message that does not inflate, or to too much, is closed for; what follows it is read to the close frame."""
+    compressor = zlib.compressobj(wbits=-15)
+    bomb = compressor.compress(bytes(1 << 20)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    for payload, code in ((b"\xff" * 200, 1007), (bomb, 1009)):
+        hub = Hub(reactor, tmp_path, compression=True, max_message_size=5000)
+        connection = hub.open("Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        connection.send(large(len(payload), 0xC2)[:8] + payload)
+        assert closes_with(hub, connection) == code
+        connection.send(large(3000) * 3)
+        assert len(hub.supervisor.links[0].sockets[1].data) == 0  # type: ignore[attr-defined]
+        connection.send(frame(8, code.to_bytes(2, "big")))
+        assert connection.is_closing
+        connection.lose(ConnectionDone)
+    assert not any("failing" in line for line in log)

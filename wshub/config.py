@@ -46,7 +46,7 @@ class Settings:
     """The largest message a client may send."""
     max_frame_size: int = 0
     """The largest frame of one; 0 for no other limit than that."""
-    max_fragments: Count = Count(65_536)
+    max_fragments: Count = Count(70_000)
     """The most frames that one message may come in."""
     max_message_rate: Count = Count(0)
     """Messages a second from one client; 0 for any number."""

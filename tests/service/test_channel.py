@@ -231,6 +231,16 @@ def test_flush_by_size(pipes):
     assert pipes.get() == (DATA, 2, bytes(FLUSH_SIZE + 1))
 
 
+def test_flush_by_size_of_many(pipes):
+    """Messages that are large together do not wait either: a batch is bounded in bytes as well."""
+    pipes.start_reading()
+    for number in range(20):
+        pipes.channel.post(DATA, number + 1, bytes(FLUSH_SIZE // 4))
+        assert sum(len(payload) for _, _, payload in pipes.channel._outbox) <= FLUSH_SIZE
+    pipes.channel.flush()
+    assert [socket_id for _, socket_id, _ in pipes.get_many(20)] == list(range(1, 21))
+
+
 def test_first_post_is_told(pipes):
     """`on_first_post` is called whenever there is something to flush where there was nothing."""
     calls = []

@@ -251,3 +251,15 @@ def test_any_messages_arrive_as_they_were(messages):
     finally:
         wire.close()
     assert got == messages
+
+
+def test_what_became_of_a_message(wire):
+    """SENT at first, WAITING while the client is slow, DROPPED once it is closed; only that is false."""
+    client = wire.client()
+    assert client.send("a") is Sent.SENT
+    client.is_slow = True
+    assert client.send("b") is Sent.WAITING
+    client.close()
+    assert client.send("c") is Sent.DROPPED
+    assert [bool(each) for each in (Sent.SENT, Sent.WAITING, Sent.DROPPED)] == [True, True, False]
+    assert [payload for kind, _, payload in wire.sent() if kind == DATA] == [b"a", b"b"]

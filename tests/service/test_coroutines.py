@@ -10,7 +10,7 @@ import pytest
 
 import wshub
 from wshub.service.coroutines import HIGH_MARK, LOW_MARK, AsyncService
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, NEWSOCKET, decode_multicast
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, NEWSOCKET, SLOW, decode_multicast
 
 from .conftest import DEADLINE, Inbox, opening
 
@@ -801,3 +801,35 @@ def test_asyncio_is_all_there(run_service):
     client = hub.connect()
     hub.message(client, "abc")
     assert [hub.get_text()[1] for _ in range(2)] == ["ABC", "a.b.c."]
+
+
+# Clients that are slow.
+
+
+def test_on_drain(run_service, gate):
+    """It is called in its client's turn, if the client is not slow again by then, and not once it is closed."""
+
+    class Drains(Recorder):
+        async def on_message(self, client, data):
+            self.calls.put((data, client.is_slow, client.send("y").name))
+            await gate.wait()
+            if data == "close":
+                client.close()
+
+        async def on_drain(self, client):
+            self.calls.put(("drain", client.id, client.is_slow))
+
+    service = Drains()
+    hub = run_service(service)
+    client, closed = hub.connect(), hub.connect()
+    hub.post((SLOW, client, b"\1"), (SLOW, closed, b"\1"))
+    hub.post((DATA, client, "slow"), (DATA, closed, "close"))
+    assert gate.entered.get_many(2) == [None, None]
+    hub.post((SLOW, client, b"\0"), (SLOW, client, b"\1"), (SLOW, client, b"\0"), (SLOW, client, b"\1"))
+    hub.post((SLOW, closed, b"\0"), (DATA, client, "again"), (SLOW, client, b"\0"))
+    gate.open()
+    hub.stop()
+    calls = [call for call in service.calls.items if call[0] in ("slow", "again", "drain")]
+    assert calls[0] == ("slow", True, "WAITING")
+    assert {call for call in calls[1:] if call[0] == "drain"} == {("drain", client, False)}
+    assert ("drain", closed, False) not in calls

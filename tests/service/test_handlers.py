@@ -9,7 +9,7 @@ import pytest
 
 import wshub
 from wshub.service.handlers import Service
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, MULTICAST_BINARY, NEWSOCKET, decode_multicast
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, MULTICAST_BINARY, NEWSOCKET, SLOW, decode_multicast
 
 from .conftest import DEADLINE, Inbox, opening, start_thread
 
@@ -873,3 +873,65 @@ def test_broadcast_follows_who_is_there(run_service):
     hub.gone(second)
     assert addressed("d") == (first, third)
     assert addressed("close me") == (third,)
+
+
+# Clients that are slow.
+
+
+class Drains(Recorder):
+    """Says who is slow, and what becomes of messages."""
+
+    def on_message(self, client, data):
+        reached = self.broadcast("x")
+        self.calls.put((data, client.is_slow, client.send("y").name, int(reached), reached.waiting))
+        if data == "close":
+            client.close()
+
+    def on_drain(self, client):
+        self.calls.put(("drain", client.id, client.is_slow, client.send("z").name))
+
+
+def test_slow_client(run_service):
+    """From SLOW to SLOW what is sent waits, broadcasts say for how many; then comes on_drain, and all is as before."""
+    service = Drains()
+    hub = run_service(service)
+    first, second = hub.connect(), hub.connect()
+    hub.message(first, "before")
+    hub.post((SLOW, first, b"\1"), (DATA, first, "slow"), (DATA, second, "other"), (SLOW, first, b"\0"))
+    hub.message(first, "after")
+    assert service.calls.get_many(8)[3:] == [
+        ("before", False, "SENT", 2, 0),
+        ("slow", True, "WAITING", 2, 1),
+        ("other", False, "SENT", 2, 1),
+        ("drain", first, False, "SENT"),
+        ("after", False, "SENT", 2, 0),
+    ]
+    hub.stop()
+
+
+def test_slow_client_that_goes(run_service):
+    """A slow client that has gone, or that the service has closed, waits for nothing any more: no on_drain."""
+    service = Drains()
+    hub = run_service(service)
+    gone, closed, other = hub.connect(), hub.connect(), hub.connect()
+    hub.post((SLOW, gone, b"\1"), (SLOW, closed, b"\1"), (CLOSE, gone, (1006, "")))
+    hub.post((DATA, closed, "close"), (SLOW, closed, b"\0"), (DATA, other, "now"))
+    hub.stop()
+    assert ("close", True, "WAITING", 2, 1) in service.calls.items
+    assert ("now", False, "SENT", 1, 0) in service.calls.items
+    assert not any(call[0] == "drain" for call in service.calls.items)
+
+
+def test_on_drain_that_raises(run_service, capsys):
+    """The traceback is printed, the client closed, and the service lives."""
+
+    class Broken(Recorder):
+        def on_drain(self, client):
+            raise KeyError("oops")
+
+    hub = run_service(Broken())
+    client = hub.connect()
+    hub.post((SLOW, client, b"\1"), (SLOW, client, b"\0"))
+    hub.stop()
+    assert (CLOSE, client) in [each[:2] for each in hub.transactions.items]
+    assert "oops" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from wshub.service.queues import (
     ShutdownFlag,
     WebSocketTransaction,
 )
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, NEWSOCKET, decode_close
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, NEWSOCKET, SLOW, decode_close
 
 from .conftest import DEADLINE, HubSide, Inbox, in_thread, opening, start_thread
 
@@ -922,3 +922,10 @@ def test_close_from_the_service(start_service):
     assert service.get_text() == (client, "go away")
     kind, its, payload = service.get()
     assert (kind, its, decode_close(payload)) == (CLOSE, client, (1000, b""))
+
+
+def test_a_slow_client_is_nothing_of_theirs(queues):
+    """What the hub says of slow clients, which these services know nothing of, does not get into the queue."""
+    queues.post((NEWSOCKET, 1, opening()), (SLOW, 1, b"\1"), (DATA, 1, "x"), (SLOW, 1, b"\0"))
+    assert [kind for kind, _, _ in get_items(queues, 2)] == [NEWSOCKET, DATA]
+    assert queues.receive_queue.empty()
