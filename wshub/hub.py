@@ -1,5 +1,6 @@
 """The hub as a Twisted service: listens, and stops in order."""
 
+import errno
 import os
 from typing import Any
 
@@ -16,9 +17,11 @@ from wshub.first_request import PortFactory
 from wshub.link import GOING_AWAY, Socket
 from wshub.orphans import reap_orphans
 from wshub.poller import Poller
+from wshub.port_holder import find_holder
 from wshub.ports import PatientPort
 from wshub.resource import UrlNode, make_site
 from wshub.supervisor import ServiceSupervisor
+from wshub.terminal import escape
 from wshub.websocket import HubFactory
 
 BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
@@ -56,6 +59,8 @@ class Hub(Service):
             for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
                 error = getattr(failure.value, "socketError", failure.value)
                 reason = getattr(error, "strerror", None) or str(error)
+                if getattr(error, "errno", None) == errno.EADDRINUSE:
+                    reason += describe_holder(getattr(failure.value, "port", None))
                 raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --port")
         for port in self.ports:
             if hasattr(port, "socket"):
@@ -123,3 +128,9 @@ def describe_address(address: Any, scheme: str = "http") -> str:
     if host in ("0.0.0.0", "::"):
         host = "localhost"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/"
+
+
+def describe_holder(port: object) -> str:
+    """Who has the port, if it is one of TCP and that can be known: what follows "Address already in use"."""
+    holder = find_holder(port) if isinstance(port, int) else None
+    return f" by process {holder[0]}, {escape(holder[1])}" if holder else ""

@@ -4,9 +4,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -19,6 +20,8 @@ from wshub.hub import Hub
 class Options(UsageOptions):
     """The command line: each option is a setting of the same name, and overrides the file's."""
 
+    command = "twistd wshub"
+    """What it is called in what it says."""
     synopsis = "[options]"
     longdesc = (
         "Serves a folder of Python files as WebSocket services: foo/bar.py with a class Service is "
@@ -90,7 +93,7 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            raise SystemExit(f"twistd wshub: {error} (see twistd wshub --help)") from None
+            raise SystemExit(f"{self.command}: {error} (see {self.command} --help)") from None
 
     def parseArgs(self, *args: str) -> None:
         """There are none: the usual mistake is a folder without its option."""
@@ -104,7 +107,7 @@ class Options(UsageOptions):
         try:
             self.settings = with_absolute_paths(make_settings(self._given, self._config))
         except ConfigError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(str(error)) from error
         for description in self.settings.endpoints:
             try:
                 serverFromString(reactor, description)
@@ -129,9 +132,21 @@ def makeService(options: Options) -> Hub:
         hub = Hub(reactor, options.settings)
         hub.listen()
     except ConfigError as error:
-        raise SystemExit(f"twistd wshub: {error}") from None
+        raise SystemExit(f"{options.command}: {error}") from None
     reactor.callWhenRunning(take_signals, reactor)
     return hub
+
+
+def run_in_foreground(options: Options, log: TextIO) -> int:
+    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status."""
+    from twisted.internet import reactor  # noqa: PLC0415 - see above
+
+    hub = makeService(options)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)])
+    reactor.callWhenRunning(hub.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", hub.stopService)
+    reactor.run()
+    return 0
 
 
 def follow_monotonic_clock(reactor: Any) -> None:
