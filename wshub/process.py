@@ -28,7 +28,7 @@ from wshub.errors import WireError
 from wshub.link import Event, ServiceLink
 from wshub.pipes import PipeReader, PipeWriter, grow_pipe
 from wshub.poller import Poller
-from wshub.terminal import escape as escape
+from wshub.terminal import escape as escape  # noqa: PLC0414 - also for those who look for it here
 from wshub.wire import FROM_HUB, TO_HUB
 
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own

@@ -139,10 +139,12 @@ def makeService(options: Options) -> Hub:
 
 def run_in_foreground(options: Options, log: TextIO) -> int:
     """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status."""
-    from twisted.internet import reactor  # noqa: PLC0415 - see above
+    from twisted.internet import reactor as the_reactor  # noqa: PLC0415 - see above
 
+    reactor: Any = the_reactor
+    observer: Any = textFileLogObserver(log)
     hub = makeService(options)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)])
+    globalLogBeginner.beginLoggingTo([observer])
     reactor.callWhenRunning(hub.startService)
     reactor.addSystemEventTrigger("before", "shutdown", hub.stopService)
     reactor.run()

@@ -19,7 +19,7 @@ from wshub.trial import Outcome, try_service
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("services", nargs="*", metavar="PATH", help="services to check, such as /foo/bar (default: all)")
+    parser.add_argument("services", nargs="*", metavar="PATH", help="which ones, such as /foo/bar (default: all)")
     add_folder_arguments(parser)
 
 
