@@ -208,6 +208,7 @@ def test_on_request():
 
 def test_on_request_that_takes_time():
     """A coroutine that waits before it answers gets the time that it waits for, and no more."""
+
     class Service(wshub.AsyncService):
         async def on_request(self, request):
             await asyncio.sleep(2)
@@ -325,7 +326,7 @@ def test_modules_beside_it(tmp_path):
     file = tmp_path / "foo" / "bar.py"
     file.write_text(
         "import wshub\nclass Service(wshub.Service):\n"
-        "    def on_open(self, client):\n        import lib_of_this_test\n        client.send(lib_of_this_test.answer)\n"
+        "    def on_open(self, client):\n        import lib_of_this_test as lib\n        client.send(lib.answer)\n"
     )
     with ServiceTester.load(file, root=tmp_path) as service:
         assert service.connect().receive() == "42"
@@ -335,7 +336,7 @@ def test_modules_beside_it(tmp_path):
 def test_an_id_that_never_was(tmp_path):
     """A classic service that writes to a socket it never had is told, as a hub would kill it."""
     (tmp_path / "it.py").write_text(dedent(CLASSIC).replace("T(T.DATA, client, data)", "T(T.DATA, 77, data)"))
-    with pytest.raises(LookupError, match="77 never was"), ServiceTester.load(tmp_path / "it.py") as service:  # noqa: PT012
+    with pytest.raises(LookupError, match="77 never was"), ServiceTester.load(tmp_path / "it.py") as service:
         service.connect().send("hello")
 
 

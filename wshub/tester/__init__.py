@@ -4,8 +4,8 @@
 `session`    `ServiceTester`: a service, its clients, its time
 `client`     `FakeClient`: one client, as the test sees it
 `channel`    the hub's end of the service's pipes: notes what the service sends
-`drivers`    what makes a service of each style go: handlers in place, coroutines on a loop of its own,
-             a classic service in a thread
+`drivers`    what makes a service go: handlers in place, coroutines on a loop of its own
+`classic`    the same for a classic service, in a thread
 `loop`       an asyncio loop whose time is moved
 ===========  ==========================================================================================
 

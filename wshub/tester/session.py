@@ -20,8 +20,9 @@ from wshub.service.handlers import Service
 from wshub.service.queues import ClassicService
 from wshub.service.request import Refuse
 from wshub.tester.channel import NotingChannel
+from wshub.tester.classic import ClassicDriver
 from wshub.tester.client import FakeClient
-from wshub.tester.drivers import ClassicDriver, CoroutinesDriver, Driver, HandlersDriver
+from wshub.tester.drivers import CoroutinesDriver, Driver, HandlersDriver
 from wshub.wire import (
     ACCEPT,
     BINARY,
@@ -68,15 +69,19 @@ class ServiceTester:
         self._by_id: dict[int, FakeClient] = {}
         self._last_id = 0
         self._later: deque[Transaction] = deque()
-        self._path_before: list[str] | None = None
+        self._path_before: list[str] | None = None  # sys.path
         self._has_stopped = False
         self._channel = NotingChannel(self._note)
         try:
             self._driver = make_driver(cls, self._channel)
-            self.service = self._driver.service
-            self._declared = declare(self.service, 0)
         except BaseException:
             self._channel.close()
+            raise
+        self.service = self._driver.service
+        try:
+            self._declared = declare(self.service, 0)
+        except BaseException:
+            self._clean_up()
             raise
         if isinstance(self.service, HookedService):
             self._watch_errors(self.service)
@@ -262,6 +267,7 @@ class ServiceTester:
         service._hook_failed = hook_failed  # type: ignore[method-assign]
 
     def _clean_up(self) -> None:
+        self._driver.close()
         self._channel.close()
         if self._path_before is not None:
             sys.path[:] = self._path_before
