@@ -68,7 +68,7 @@ SHELL = 2
 
 ONLY = {
     "autobahn": {"wshub.websocket"},
-    "websockets": {"wshub.frames", "wshub.commands.bench", "wshub.commands.call", "wshub.commands.call_format"},
+    "websockets": {"wshub.frames", "wshub.commands.bench", "wshub.commands.call", "wshub.commands.connection"},
 }
 """Distributions that only these modules import."""
 
