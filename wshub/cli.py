@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(words[0], str(error))
         return WRONG
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal has written ^C
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has had enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it exits

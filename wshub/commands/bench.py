@@ -33,7 +33,7 @@ LAST_ECHO = 2.0  # seconds that the last messages are given to come back
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("url", metavar="URL", help="ws://host:port/path of an echo; /path is on this machine")
+    parser.add_argument("url", metavar="URL", type=parse_url, help="of an echo; /path is on this machine")
     parser.add_argument("-c", "--connections", type=at_least(1), default=10, metavar="N", help="default: 10")
     parser.add_argument("-n", "--in-flight", type=at_least(1), default=1, metavar="N", help="of each; default: 1")
     parser.add_argument("-s", "--size", type=at_least(0), default=64, metavar="BYTES", help="of a message; default: 64")
@@ -59,12 +59,14 @@ class Bench:
     async def run(self) -> int:
         """See the module."""
         arguments = self._arguments
-        url, options = parse_url(arguments.url), connect_options(arguments)
+        options = connect_options(arguments)
         connections: list[ClientConnection] = []
         try:
             while (missing := arguments.connections - len(connections)) > 0:
                 self._progress(f"{len(connections)} of {arguments.connections} connections")
-                opening = [asyncio.ensure_future(self._connect(url, options)) for _ in range(min(AT_ONCE, missing))]
+                opening = [
+                    asyncio.ensure_future(self._connect(arguments.url, options)) for _ in range(min(AT_ONCE, missing))
+                ]
                 done = await asyncio.gather(*opening, return_exceptions=True)
                 connections += [each for each in done if not isinstance(each, BaseException)]
                 for error in (each for each in done if isinstance(each, BaseException)):

@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from wshub.commands.connection import (
     NOT_CONNECTED,
     add_header_arguments,
+    at_least,
     connect_options,
     describe_refusal,
     more_than_0,
@@ -38,7 +39,7 @@ Exit status: 0 closed with 1000, 1001 or without a code; 1 closed with any other
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.epilog = EPILOG
-    parser.add_argument("url", metavar="URL", help="ws://host:port/path; /path is ws://localhost:12345/path")
+    parser.add_argument("url", metavar="URL", type=parse_url, help="ws://host:port/path; /path is on this machine")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--binary", action="store_true", help="send each line as a binary message")
     form.add_argument(
@@ -48,32 +49,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subprotocol", metavar="NAME", action="append", help="offer a subprotocol, the favourite first"
     )
-    parser.add_argument(
-        "--ping", metavar="SECONDS", type=float, default=20.0, help="ping so often (default: 20; 0 never)"
-    )
-    parser.add_argument("-n", "--count", metavar="N", type=int, help="close once N messages have come")
+    parser.add_argument("-n", "--count", metavar="N", type=at_least(1), help="close once N messages have come")
     parser.add_argument(
         "-w",
         "--wait",
         metavar="SECONDS",
         type=more_than_0,
         default=1.0,
-        help="silence after the end of stdin (default: 1)",
+        help="how long to listen after stdin has ended (default: 1)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the handshake's response")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Talk until either side ends; return the exit status."""
-    url, options = parse_url(arguments.url), connect_options(arguments)
     style = style_for(sys.stderr, os.environ)
     try:
         connection = connect(
-            url,
+            arguments.url,
             subprotocols=arguments.subprotocol,
             proxy=None,
             max_size=None,
-            **options,
+            **connect_options(arguments),
         )
     except (OSError, WebSocketException) as error:
         first, *rest = describe_refusal(error)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
 
+from wshub.answers import TOKEN
 from wshub.config import DEFAULT_PORT
-from wshub.errors import ConfigError
 from wshub.terminal import escape
 
 NOT_CONNECTED = 3
@@ -18,7 +18,7 @@ MAX_BODY = 1000  # characters of a refusal's text that are shown
 
 
 def parse_url(text: str) -> str:
-    """The WebSocket URL that a person means: ``/echo`` is on this machine. Raise `ConfigError`."""
+    """The WebSocket URL that a person means: ``/echo`` is on this machine. Raise `ArgumentTypeError`."""
     if text.startswith("/"):
         return f"ws://localhost:{DEFAULT_PORT}{text}"
     if text.startswith(("http://", "https://")):
@@ -31,27 +31,37 @@ def parse_url(text: str) -> str:
     except ValueError:
         is_fine = False
     if not is_fine:
-        raise ConfigError(f"{text!r} is no WebSocket URL: write ws://host:port/path, or /path for this machine")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no WebSocket URL: write ws://host:port/path, or /path for this machine"
+        )
     return text
 
 
 def add_header_arguments(parser: argparse.ArgumentParser) -> None:
     """What is sent with the request."""
     parser.add_argument(
-        "-H", "--header", metavar="NAME:VALUE", action="append", default=[], help="send a header; may be repeated"
+        "-H",
+        "--header",
+        metavar="NAME:VALUE",
+        type=parse_header,
+        action="append",
+        default=[],
+        help="send a header; may be repeated",
     )
     parser.add_argument("--origin", help="send this Origin, as a browser would")
 
 
+def parse_header(text: str) -> tuple[str, str]:
+    """Name and value. Raise `ArgumentTypeError`."""
+    name, colon, value = text.partition(":")
+    if not colon or not TOKEN.fullmatch(name) or not value.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no header: write NAME:VALUE")
+    return name, value.strip()
+
+
 def connect_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `connect` for these arguments. Raise `ConfigError`."""
-    headers = []
-    for header in arguments.header:
-        name, colon, value = header.partition(":")
-        if not colon or not name.strip():
-            raise ConfigError(f"--header {header!r} is no header: write NAME:VALUE")
-        headers.append((name.strip(), value.strip()))
-    return {"additional_headers": headers, "origin": arguments.origin}
+    """The options of `connect` for these arguments."""
+    return {"additional_headers": arguments.header, "origin": arguments.origin}
 
 
 def describe_refusal(error: Exception) -> list[str]:

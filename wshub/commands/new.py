@@ -20,7 +20,7 @@ from wshub.terminal import style_for
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("name", metavar="NAME", help="the URL's path without its first slash, such as chat or foo/bar")
+    parser.add_argument("name", metavar="NAME", type=parse_name, help="the path of its URL, such as chat or foo/bar")
     parser.add_argument(
         "--style",
         choices=STYLES,
@@ -32,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write both files, or neither. Raise `ConfigError`."""
-    parts = arguments.name.removeprefix("/").removesuffix(".py").split("/")
-    if not all(map(is_name, parts)):
-        raise ConfigError(
-            f"{arguments.name!r} is no name of a service: use letters, digits, _ and -, and / between folders"
-        )
+    parts = arguments.name
     given = arguments.document_root
     folder = parse_path("--document-root", given) if given is not None else DEFAULT_FOLDER
     file = folder.joinpath(*parts[:-1], f"{parts[-1]}.py")
@@ -53,6 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{style('wrote', 'green')} {path}")
     print(style(f"pytest {test}   tests it; `wshub serve` serves it at /{'/'.join(parts)}", "dim"))
     return 0
+
+
+def parse_name(text: str) -> list[str]:
+    """The segments of the path. Raise `ArgumentTypeError`."""
+    parts = text.removeprefix("/").removesuffix(".py").split("/")
+    if not all(map(is_name, parts)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a service: use letters, digits, _ and -, and / between folders"
+        )
+    return parts
 
 
 def fill(template: str, words: dict[str, str]) -> str:
