@@ -17,7 +17,7 @@ def find_holder(port: int, proc: Path = Path("/proc")) -> tuple[int, str] | None
     if not sockets:
         return None
     for process in sorted(proc.glob("[0-9]*"), key=lambda each: int(each.name)):
-        if any(target in sockets for target in _read_descriptors(process)):
+        if not sockets.isdisjoint(_read_descriptors(process)):
             try:
                 return int(process.name), (process / "comm").read_text(errors="backslashreplace").rstrip("\n")
             except OSError:
@@ -36,12 +36,16 @@ def _find_inodes(port: int, table: Path) -> Iterator[str]:
             yield fields[9]
 
 
-def _read_descriptors(process: Path) -> Iterator[str]:
+def _read_descriptors(process: Path) -> list[str]:
+    """What the descriptors of a process are; as far as that can be known."""
+    targets = []
     try:
-        for entry in os.scandir(process / "fd"):
-            try:
-                yield os.readlink(entry.path)
-            except OSError:
-                continue  # closed meanwhile
+        with os.scandir(process / "fd") as entries:
+            for entry in entries:
+                try:
+                    targets.append(os.readlink(entry.path))
+                except OSError:
+                    continue  # closed meanwhile
     except OSError:
-        return  # another user's, or gone
+        pass  # another user's, or gone
+    return targets

@@ -83,7 +83,8 @@ def write_bash(options: dict[str, list[Option]]) -> str:
             words_for_value = f"compgen -W '{' '.join(option.choices)}'" if option.choices else "true"
             generate = {FOLDERS: "compgen -d", FILES: "compgen -f"}.get(option.kind, words_for_value)
             tail = "" if generate == "true" else ' -- "$cur"'
-            values.append(f"        {patterns}) COMPREPLY=($({generate}{tail})); return ;;")
+            lines = "local IFS=$'\\n'; " if option.kind else ""  # names of files may have spaces
+            values.append(f"        {patterns}) {lines}COMPREPLY=($({generate}{tail})); return ;;")
         every = [word for each in all_of_it for word in (each.flags or each.choices)]
         words.append(f"        {command}) words='{' '.join(every)}' ;;")
     return "\n".join(
@@ -147,10 +148,13 @@ def write_fish(options: dict[str, list[Option]]) -> str:
         for each in all_of_it:
             condition = f"complete -c wshub -n '__fish_seen_subcommand_from {command}'"
             flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in each.flags)
-            choices = f" -a {fish_quote(' '.join(each.choices))}" if each.choices else ""
-            value = " -r" + (" -F" if each.kind else choices) if each.takes_value and each.flags else choices
+            choices = f"-a {fish_quote(' '.join(each.choices))}" if each.choices else ""
+            if each.flags and each.takes_value:
+                choices = {FOLDERS: "-x -a '(__fish_complete_directories)'", FILES: "-r -F"}.get(
+                    each.kind, f"-x {choices}"
+                )
             if flags or choices:
-                lines.append(f"{condition} {flags}{value} -d {fish_quote(each.help)}".replace("  ", " "))
+                lines.append(" ".join(filter(None, (condition, flags, choices.strip(), "-d", fish_quote(each.help)))))
     return "\n".join([*lines, ""])
 
 
