@@ -190,6 +190,16 @@ def test_bench_of_what_is_no_echo(url: str, path: str, status: int, says: bytes)
     assert says in done.stdout
 
 
+def test_bench_interrupted(url: str) -> None:
+    """Fault: Ctrl-C in the middle. Seen: what was measured so far, status 130, no traceback."""
+    terminal = Terminal("bench", f"{url}/echo", "-t", "600")
+    terminal.wait_for(r"[1-9][\d,]* messages/s")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.wait_for(r"p99 +[\d.]+ ms[^$]*processor")
+    assert terminal.end() == 130
+    assert b"Traceback" not in terminal.seen
+
+
 def test_serve(tmp_path: Path) -> None:
     """From nothing: new, serve, call; Ctrl-C ends it within a second, with status 0 and nothing ugly."""
     assert run("new", "hello", folder=tmp_path).returncode == 0

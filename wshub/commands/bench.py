@@ -34,10 +34,15 @@ LAST_ECHO = 2.0  # seconds that the last messages are given to come back
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("url", metavar="URL", type=parse_url, help="of an echo; /path is on this machine")
-    parser.add_argument("-c", "--connections", type=at_least(1), default=10, metavar="N", help="default: 10")
-    parser.add_argument("-n", "--in-flight", type=at_least(1), default=1, metavar="N", help="of each; default: 1")
-    parser.add_argument("-s", "--size", type=at_least(0), default=64, metavar="BYTES", help="of a message; default: 64")
-    parser.add_argument("-t", "--seconds", type=more_than_0, default=5.0, metavar="SECONDS", help="default: 5")
+    for short, name, metavar, parse, default, meaning in (
+        ("-c", "--connections", "N", at_least(1), 10, "connections"),
+        ("-n", "--in-flight", "N", at_least(1), 1, "messages on their way on each"),
+        ("-s", "--size", "BYTES", at_least(0), 64, "size of a message"),
+        ("-t", "--seconds", "SECONDS", more_than_0, 5, "how long"),
+    ):
+        parser.add_argument(
+            short, name, metavar=metavar, type=parse, default=default, help=f"{meaning} (default: {default})"
+        )
     add_header_arguments(parser)
 
 
@@ -90,9 +95,14 @@ class Bench:
         tasks = [asyncio.ensure_future(self._load(each)) for each in connections]
         began, cpu = time.perf_counter(), time.process_time()
         end = began + self._arguments.seconds
+        interrupted = None
         while (now := time.perf_counter()) < end and not all(task.done() for task in tasks):
             self._progress(f"{now - began:.0f} s  {len(self._times) / max(now - began, 0.001):,.0f} messages/s")
-            await asyncio.sleep(min(0.5, end - now))
+            try:
+                await asyncio.sleep(min(0.5, end - now))
+            except asyncio.CancelledError as error:  # Ctrl-C: what was measured so far is a result too
+                interrupted = error
+                break
         elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
         times = self._times[:]
         self._is_over = True
@@ -102,6 +112,8 @@ class Bench:
             self._fault("messages that did not come back: this is no echo, or it is too slow")
         self._progress("")
         self._report(times, elapsed, cpu)
+        if interrupted:
+            raise interrupted
 
     async def _load(self, connection: ClientConnection) -> None:
         message, sent = self._message, deque[float]()

@@ -37,6 +37,9 @@ class MovedLoop(asyncio.SelectorEventLoop):
         self._is_enough: Callable[[], object] = lambda: False
         self._looks: float = 0
         super().__init__(selector)
+        # asyncio's own is 1e-9: after a hundred days of a test's time a float cannot tell that from nothing, and a
+        # timer that is due just now would be waited for, for 0 seconds, for ever.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         """What timers go by, in seconds."""
