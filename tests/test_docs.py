@@ -5,6 +5,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 from dataclasses import fields
 from inspect import get_annotations
@@ -14,6 +15,8 @@ import pytest
 
 import wshub
 from wshub import wire
+from wshub.cli import COMMANDS
+from wshub.commands.completion import find_options
 from wshub.config import Settings, read_file
 from wshub.link import _TABLE, KILL, Event, State
 from wshub.service.coroutines import AsyncService
@@ -21,7 +24,7 @@ from wshub.service.handlers import Service
 from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction
 from wshub.service.subscribable import Subscribable
 from wshub.tap import Options
-from wshub.testing import encode_batch
+from wshub.testing import ServiceTester, encode_batch
 
 CHECKOUT = Path(__file__).parent.parent
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -220,6 +223,39 @@ def test_options_are_those_of_the_command():
     options = Options()
     assert {cells[0].strip("`-") for cells in rows} == {name.rstrip("=") for name in options.longOpt}
     assert {cells[1].strip("`-") for cells in rows} - {""} == set(options.shortOpt) - {":"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_of_the_commands_are_documented(command):
+    """The reference of the commands has a section for each, with every option that is its own."""
+    text = (REFERENCE / "cli.md").read_text()
+    section = re.search(rf"^## {command}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+    options = [] if command == "serve" else find_options()[command]
+    for flag in (flag for each in options for flag in each.flags if flag not in ("-h", "--help")):
+        shared = flag in ("-d", "-c", "--document-root", "--config", "--header") and command in ("check", "bench")
+        assert shared or re.search(rf"(?<![\w-]){flag}(?![\w-])", section), flag
+
+
+def test_the_how_to_test_a_service_works(tmp_path):
+    """The service and the test of the how-to are saved as they are there, and the test passes."""
+    text = (CHECKOUT / "docs" / "howto" / "test-a-service.md").read_text()
+    service, test = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for name, source in (("services/counter.py", service), ("tests/test_counter.py", test)):
+        assert f"`{name}`" in text
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(source)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "tests"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert f"{test.count('def test_')} passed" in done.stdout, done.stdout
+
+
+def test_every_name_of_the_tester_is_documented():
+    """Each public attribute and method that a test of a service can use is in the how-to."""
+    text = (CHECKOUT / "docs" / "howto" / "test-a-service.md").read_text()
+    with ServiceTester(type("It", (Service,), {})) as tester:
+        client = tester.connect()
+        names = {name for each in (tester, client) for name in (*dir(type(each)), *vars(each)) if name[0] != "_"}
+    assert {name for name in names if not re.search(rf"\.{name}(?!\w)", text)} <= {"stop"}
 
 
 def test_every_name_of_the_kit_is_documented():

@@ -32,11 +32,14 @@ LAYERS = {
         "wshub.metrics",
         "wshub.origins",
         "wshub.outgoing",
+        "wshub.port_holder",
         "wshub.proxies",
         "wshub.proxy_protocol",
         "wshub.rate",
         "wshub.restart",
         "wshub.routing",
+        "wshub.styles",
+        "wshub.terminal",
         "wshub.throttle",
     ],
     2: [
@@ -57,19 +60,24 @@ LAYERS = {
         "wshub.resource",
         "wshub.run",
         "wshub.supervisor",
+        "wshub.tester",
         "wshub.testing",
+        "wshub.trial",
         "wshub.warden",
         "wshub.watchdog",
         "wshub.websocket",
     ],
-    3: ["wshub.tap"],
+    3: ["wshub.__main__", "wshub.cli", "wshub.commands", "wshub.tap"],
 }
 """What is below a package's name is in its layer too."""
 
 SHELL = 2
 """From this layer up there is a reactor."""
 
-ONLY = {"autobahn": {"wshub.websocket"}, "websockets": {"wshub.frames"}}
+ONLY = {
+    "autobahn": {"wshub.websocket"},
+    "websockets": {"wshub.frames", "wshub.commands.bench", "wshub.commands.call", "wshub.commands.connection"},
+}
 """Distributions that only these modules import."""
 
 IMPURE = {"time", "datetime", "socket", "select", "selectors", "threading", "subprocess", "asyncio"}

@@ -5,6 +5,7 @@ processor, or close whoever waits and write a line for each. So before each conn
 descriptor for it; if not, the port is not watched for a while, and whoever connects waits in the kernel's queue.
 """
 
+import errno
 import os
 from typing import Any
 
@@ -14,6 +15,8 @@ from twisted.python.failure import Failure
 
 from wshub import descriptors
 from wshub.errors import ConfigError
+from wshub.port_holder import find_holder
+from wshub.terminal import escape
 from wshub.throttle import LineThrottle
 
 BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
@@ -69,6 +72,8 @@ def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any
     for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
         error = getattr(failure.value, "socketError", failure.value)
         reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            reason += describe_holder(getattr(failure.value, "port", None))
         raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --{setting}")
     port = ports[0]
     if hasattr(port, "socket"):
@@ -87,3 +92,9 @@ def describe_address(address: Any, scheme: str = "http") -> str:
     if host in ("0.0.0.0", "::"):
         host = "localhost"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/"
+
+
+def describe_holder(port: object) -> str:
+    """Who has the port, if it is one of TCP and that can be known: what follows "Address already in use"."""
+    holder = find_holder(port) if isinstance(port, int) else None
+    return f" by process {holder[0]}, {escape(holder[1])}" if holder else ""

@@ -29,6 +29,7 @@ from wshub.levels import read_level
 from wshub.link import Event, ServiceLink
 from wshub.pipes import PipeReader, PipeWriter, grow_pipe
 from wshub.poller import Poller
+from wshub.terminal import escape as escape  # noqa: PLC0414 - also for those who look for it here
 from wshub.wire import FROM_HUB, TO_HUB
 
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
@@ -244,10 +245,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return str(number)  # most real-time signals have no name
-
-
-def escape(text: str) -> str:
-    """`text` on one line and without control characters, which could rewrite a terminal or forge a line of the log."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

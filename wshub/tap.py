@@ -4,10 +4,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -17,7 +17,7 @@ from wshub.config import Settings, make_settings, parse_folder, parse_size, with
 from wshub.descriptors import raise_limit
 from wshub.errors import ConfigError
 from wshub.hub import Hub
-from wshub.logs import make_observer
+from wshub.logs import make_observer, observe, wants_colours
 
 DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
 
@@ -25,6 +25,8 @@ DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
 class Options(UsageOptions):
     """The command line: each option is a setting of the same name, and overrides the file's."""
 
+    command = "twistd wshub"
+    """What it is called in what it says."""
     synopsis = "[options]"
     longdesc = (
         "Serves a folder of Python files as WebSocket services: foo/bar.py with a class Service is "
@@ -104,7 +106,7 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            raise SystemExit(f"twistd wshub: {error} (see twistd wshub --help)") from None
+            raise SystemExit(f"{self.command}: {error} (see {self.command} --help)") from None
 
     def parseArgs(self, *args: str) -> None:
         """There are none: the usual mistake is a folder without its option."""
@@ -118,7 +120,7 @@ class Options(UsageOptions):
         try:
             self.settings = with_absolute_paths(make_settings(self._given, self._config))
         except ConfigError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(str(error)) from error
         admin = parse_admin(self.settings.admin, self.settings.admin_token)
         for description in self.settings.endpoints + ([admin.description] if admin else []):
             try:
@@ -163,9 +165,24 @@ def makeService(options: Options) -> Hub:
         hub = LoggedHub(reactor, options)
         hub.listen()
     except ConfigError as error:
-        raise SystemExit(f"twistd wshub: {error}") from None
+        raise SystemExit(f"{options.command}: {error}") from None
     reactor.callWhenRunning(take_signals, reactor)
     return hub
+
+
+def run_in_foreground(options: Options, log: TextIO) -> int:
+    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status."""
+    from twisted.internet import reactor as the_reactor  # noqa: PLC0415 - see above
+
+    reactor: Any = the_reactor
+    hub, settings = makeService(options), options.settings
+    colours = wants_colours(log, os.environ)
+    observer: Any = observe(log, settings.log_format, settings.log_levels, colours)
+    globalLogBeginner.beginLoggingTo([observer])
+    reactor.callWhenRunning(hub.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", hub.stopService)
+    reactor.run()
+    return 0
 
 
 def follow_monotonic_clock(reactor: Any) -> None:

@@ -1,4 +1,7 @@
-"""Fakes of what the hub's shell stands on, for tests that neither wait nor start anything.
+"""For tests that neither wait nor start anything: of one's own service, and of the hub.
+
+`ServiceTester`, with its `FakeClient`s, is for authors of services: see docs/howto/test-a-service.md. The rest is for
+the hub's own tests, fakes of what its shell stands on:
 
 ==============  =========================================================================================
 `FakeReactor`   a clock that stands still, spawns `FakeProcess`es, and reads and writes real pipes by the turn
@@ -29,6 +32,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from wshub.frames import split_frame
+from wshub.tester.client import FakeClient as FakeClient  # noqa: PLC0414 - authors find them here
+from wshub.tester.session import ServiceTester as ServiceTester  # noqa: PLC0414
 from wshub.wire import (
     BINARY,
     CLOSE,

@@ -47,13 +47,13 @@ class Service(HookedService):
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
         """Call ``call(*args)`` once, after `seconds`. Return a timer that has ``cancel()``."""
-        return self._timers.add(time.monotonic() + seconds, None, call, args)
+        return self._timers.add(self._monotonic() + seconds, None, call, args)
 
     def call_every(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
         """Call ``call(*args)`` every `seconds`, which must be more than 0. Calls that are late are not made up for."""
         if seconds <= 0:
             raise ValueError(f"call_every needs more than 0 seconds, not {seconds}")
-        return self._timers.add(time.monotonic() + seconds, seconds, call, args)
+        return self._timers.add(self._monotonic() + seconds, seconds, call, args)
 
     def call_from_thread(self, call: Callable[..., Any], *args: Any) -> None:
         """Call ``call(*args)`` in the service's own thread, soon. The only method for use in other threads."""
@@ -64,6 +64,8 @@ class Service(HookedService):
     # The loop.
 
     _is_serving = False
+    _monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    """What timers go by, in seconds; a test has its own."""
     _timers: Timers
     _from_threads: deque[tuple[Callable[..., Any], tuple[Any, ...]]]
 
@@ -132,13 +134,13 @@ class Service(HookedService):
 
     def _time_to_wait(self) -> float | None:
         due = self._timers.next_due()
-        return None if due is None else due - time.monotonic()
+        return None if due is None else due - self._monotonic()
 
     def _call_what_is_due(self) -> None:
         for _ in range(len(self._from_threads)):  # and not those that these ask for
             call, args = self._from_threads.popleft()
             self._guarded(None, call, *args)
-        for timer in self._timers.pop_due(time.monotonic()):
+        for timer in self._timers.pop_due(self._monotonic()):
             if timer.call is not None:  # an earlier one may have cancelled it
                 self._guarded(None, timer.call, *timer.args)
 

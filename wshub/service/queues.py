@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from wshub.service.channel import Channel
 from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction, encode_close
@@ -60,6 +61,8 @@ def let_threads_end_quietly() -> None:
 
 class ReceiveQueue:
     """What comes from the hub."""
+
+    _monotonic: Callable[[], float] = staticmethod(time.monotonic)  # a test has its own
 
     def __init__(self, channel: Channel, shutdown_flag: ShutdownFlag) -> None:
         self._channel = channel
@@ -131,7 +134,7 @@ class ReceiveQueue:
             self._channel.flush()
 
     def _wait(self, timeout: float | None) -> Transaction:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self._monotonic() + timeout
         while True:
             self.pump(timeout)
             self._answer_syncs()
@@ -142,7 +145,7 @@ class ReceiveQueue:
             if self._shutdown_flag.is_known:
                 raise ShutDown
             if deadline is not None:
-                timeout = max(0.0, deadline - time.monotonic())
+                timeout = max(0.0, deadline - self._monotonic())
                 if timeout == 0:
                     raise queue.Empty
 

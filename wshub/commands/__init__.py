@@ -1,0 +1,1 @@
+"""The subcommands of ``wshub``, a module each: see :mod:`wshub.cli`."""
