@@ -3,7 +3,7 @@
 # make check  types and style
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
-# make soak   the long forms of tests, for more than two hours: a thousand starts, nine thousand clients, churn
+# make soak   the long forms of tests, for more than two hours: a thousand starts, ten thousand clients, churn
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3

@@ -202,6 +202,22 @@ def test_pause(hub: Hub) -> None:
     assert not counts(hub).dropped
 
 
+def test_pause_until_half_is_left(reactor: FakeReactor, tmp_path, monkeypatch) -> None:
+    """The service is read on when what waits has shrunk to half of the bound: not before, and not only at the end."""
+    monkeypatch.setattr(test_websocket, "Transport", Narrow)
+    hub = Hub(reactor, tmp_path, max_backlog=400 * KIB)
+    client = open_slow(hub, "pause")
+    send(hub, *(bytes(66 * KIB) for _ in range(7)))
+    (link,) = hub.supervisor.links
+    for is_held in (True, True, True, False):
+        assert link.is_held
+        client.transport.drain()
+        assert link.is_held == is_held
+    assert client.transport.dataBuffer
+    receive_all(client)
+    assert not link.is_held
+
+
 @pytest.mark.parametrize("how", ["loses", "closes"])
 def test_pause_ends_with_its_client(hub: Hub, how: str) -> None:
     """A client that goes, or closes, does not hold the service any longer."""
@@ -348,9 +364,12 @@ def test_not_read_is_not_silent(hub: Hub) -> None:
     client = hub.open()
     (link,) = hub.supervisor.links
     link.pause()
-    pass_time(hub, 100)
+    pass_time(hub, 99.5)
+    assert client.receive() == b""
     link.resume()
     pass_time(hub, 19)
-    assert not client.is_closing
-    pass_time(hub, 23)
+    assert client.receive() == b""
+    pass_time(hub, 1.5)
+    assert client.receive() == b"\x89\x00"
+    pass_time(hub, 21.5)
     assert client.is_closing

@@ -135,6 +135,16 @@ def test_many_pieces(pipe):
     assert pipe.read_all() == b"".join(pieces)
 
 
+def test_more_pieces_than_one_call_takes(pipe):
+    """Several large batches at once have more pieces than writev(2) takes: all of them are written, in order."""
+    grow_pipe(pipe.write_fd)
+    writer = pipe.writer()
+    pieces = [b"%05d" % number for number in range(3 * MAX_PIECES)]
+    writer.send(pieces)
+    writer.send([b"end"])
+    assert pipe.read_all() == b"".join(pieces) + b"end"
+
+
 def test_marks(pipe):
     """At the high mark, once, its clients wait; at the low mark, once, they go on."""
     writer, piece = pipe.writer(), bytes(64 << 10)

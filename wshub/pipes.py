@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from wshub.poller import Poller
-from wshub.wire import PIPE_SIZE, PipeBuffer
+from wshub.wire import MAX_PIECES, PIPE_SIZE, PipeBuffer
 
 HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
 LOW_MARK = 256 << 10  # bytes, and then they may go on
@@ -139,7 +139,9 @@ class PipeWriter(FileDescriptor):
 
     def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> int:
         try:
-            return os.write(self._fd, pieces[0]) if len(pieces) == 1 else os.writev(self._fd, pieces)
+            if len(pieces) == 1:
+                return os.write(self._fd, pieces[0])
+            return os.writev(self._fd, pieces[:MAX_PIECES])  # several large batches have more
         except BlockingIOError:
             return 0
         except BrokenPipeError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives now

@@ -5,6 +5,7 @@ The long forms of these take hours: `make soak`.
 
 import hashlib
 import os
+import resource
 import signal
 import socket
 import struct
@@ -23,10 +24,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from .harness import WAIT, HubProcess, RudeClient, closed_with, eventually, make_upgrade, read_response
-from .test_load import (  # the fixture is used by being here
+from .test_load import (
     Crowd,
     MiB,
-    _many_descriptors,  # noqa: F401
     make_masked_frame,
     notes,
     play,
@@ -38,6 +38,20 @@ StartHub = Callable[..., HubProcess]
 KiB = 1 << 10
 LONG = bool(os.environ.get("WSHUB_TEST_LONG"))
 """Whether the long forms are wanted."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _many_descriptors() -> Iterator[None]:
+    """Room for all those connections, here and, since it is inherited, in the hub."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 11_000 if LONG else 4096
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            pytest.skip(f"needs {wanted} descriptors, and may have {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
 
 FEEDS = """
     import wshub
@@ -516,7 +530,7 @@ def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
         p99 = sorted(delays)[int(len(delays) * 0.99)]
         print(f"delay of {len(delays)} broadcasts: p99 {p99 * 1000:.0f} ms")
         assert "1013: 100" in closed
-        assert p99 < 0.5
+        assert p99 < 1  # 0.1 to 0.2 where nothing else runs; what blocks the hub takes longer
         code = 0
         with suppress(ConnectionError, AssertionError):
             while (frame := silent[0].read_frame())[0] == 0x82:
@@ -530,10 +544,10 @@ def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
 
 
 def test_idle_connections(start_hub: StartHub, tmp_path: Path) -> None:
-    """Fault: 1,000 connections that say nothing (9,000 in the long form). Seen: at most 10 KiB each in the hub, 1 KiB
+    """Fault: 1,000 connections that say nothing (10,000 in the long form). Seen: at most 10 KiB each in the hub, 1 KiB
     in the service; echo beside them is as quick as ever.
     """
-    count = 9_000 if LONG else 1_000
+    count = 10_000 if LONG else 1_000
     hub = start_hub(*configure(tmp_path, "ping_interval = 5\n"))
     with hub.connect("/echo") as client:
         client.send("x")
@@ -670,7 +684,8 @@ def test_stop_with_many_clients(start_hub: StartHub) -> None:
         slow.send_frame(slow.TEXT, b"0 200 65536")
         hub.wait_for_log("is too slow")
         for client in clients:
-            client.say(question(index) for index in range(100_000))
+            client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * KiB)
+            client.say(question(index) for index in range(500 if LONG else 2000))
         play(clients, lambda: all(client.received for client in clients), "answers")
         began = time.monotonic()
         hub.process.send_signal(signal.SIGTERM)
@@ -713,7 +728,7 @@ def is_refused(hub: HubProcess) -> bool:
 
 def question(index: int) -> bytes:
     """One of many messages, large enough for what sends them to have to wait."""
-    return b"%08d" % index + bytes(20_000)
+    return b"%08d" % index + bytes(4000)
 
 
 def answer_to(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from wshub.wire import (
     MAX_BATCH,
     MAX_COUNT,
     MAX_MESSAGE,
+    MAX_PIECES,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
@@ -229,6 +230,12 @@ def test_flush_by_size(pipes):
     pipes.channel.post(DATA, 2, bytes(FLUSH_SIZE + 1))
     assert pipes.get() == (DATA, 1, b"small")
     assert pipes.get() == (DATA, 2, bytes(FLUSH_SIZE + 1))
+
+
+def test_more_pieces_than_one_call_takes(pipes):
+    """What is too much for one batch has more pieces than writev(2) takes: all of it is written."""
+    pipes.channel._write(tuple(encode_transactions((DATA, number + 1, "x")) for number in range(MAX_PIECES + 10)))
+    assert [its for batch in pipes.written() for _, its, _ in batch] == list(range(1, MAX_PIECES + 11))
 
 
 def test_flush_by_size_of_many(pipes):

@@ -933,5 +933,5 @@ def test_on_drain_that_raises(run_service, capsys):
     client = hub.connect()
     hub.post((SLOW, client, b"\1"), (SLOW, client, b"\0"))
     hub.stop()
-    assert (CLOSE, client) in [each[:2] for each in hub.transactions.items]
+    assert (CLOSE, client) in [each[:2] for each in hub.transactions.rest()]
     assert "oops" in capsys.readouterr().err

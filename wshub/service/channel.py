@@ -10,6 +10,7 @@ from wshub.wire import (
     DATA,
     FROM_HUB,
     MAX_MESSAGE,
+    MAX_PIECES,
     MULTICAST,
     MULTICAST_BINARY,
     TO_HUB,
@@ -133,8 +134,8 @@ class Channel:
                 if written == len(pieces[0]):
                     return
             else:
-                written = os.writev(self._write_fd, pieces)
-            if written < sum(map(len, pieces)):  # a signal has come between
+                written = os.writev(self._write_fd, pieces[:MAX_PIECES])
+            if written < sum(map(len, pieces)):  # a signal has come between, or these are many
                 rest = memoryview(b"".join(pieces))[written:]
                 while rest:
                     rest = rest[os.write(self._write_fd, rest) :]
