@@ -11,7 +11,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from wshub import descriptors, hub
+from wshub import descriptors, ports
 from wshub.config import Settings
 from wshub.errors import ConfigError
 from wshub.hub import BATCH, Hub
@@ -109,7 +109,7 @@ def test_taken_port(listening: ListeningReactor, tmp_path: Path) -> None:
 
 def test_taken_port_and_by_whom(listening: ListeningReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it can be known who has the port, the error says so, and on one line whatever that process is called."""
-    monkeypatch.setattr(hub, "find_holder", lambda port: (4711, "x\ny") if port == 81 else None)
+    monkeypatch.setattr(ports, "find_holder", lambda port: (4711, "x\ny") if port == 81 else None)
     listening.taken |= {81, 82}
     with pytest.raises(ConfigError, match=r"81: Address already in use by process 4711, x\\ny; choose"):
         make_hub(listening, tmp_path, port=("81",)).listen()

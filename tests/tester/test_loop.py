@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,13 +70,13 @@ def test_timeouts_of_asyncio(loop):
 def test_what_threads_bring(loop):
     """A thread's result comes when it is looked for in real time."""
     may_go = threading.Event()
-    future = loop.run_in_executor(None, may_go.wait, 5)
-    loop.advance(1000)
-    assert not future.done()
-    may_go.set()
-    deadline = time.monotonic() + 5
-    while not future.done():
-        assert time.monotonic() < deadline
-        loop.look()
-    assert loop.time() == 1000
-    loop.run_until_complete(loop.shutdown_default_executor())
+    with ThreadPoolExecutor(1) as executor:
+        future = loop.run_in_executor(executor, may_go.wait, 5)
+        loop.advance(1000)
+        assert not future.done()
+        may_go.set()
+        deadline = time.monotonic() + 5
+        while not future.done():
+            assert time.monotonic() < deadline
+            loop.look()
+        assert loop.time() == 1000
