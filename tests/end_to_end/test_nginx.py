@@ -1,6 +1,7 @@
 """A hub behind a real nginx, with the files of ``deploy/``: TLS there, WebSockets and pages here."""
 
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -16,7 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from .harness import WAIT, HubProcess, Response, eventually, make_upgrade
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+CHECKOUT = Path(__file__).parents[2]
+DEPLOY = CHECKOUT / "deploy"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 NAME = "hub.example.org"
@@ -58,13 +60,15 @@ WHOAMI = """
 class Nginx:
     """An nginx in a folder of its own, with one of the files of ``deploy/`` and a hub behind it."""
 
-    def __init__(self, folder: Path, file: str, hub: str) -> None:
+    def __init__(self, folder: Path, file: str, hub: str, more: str = "") -> None:
         assert NGINX, "CI must have an nginx: install the packages nginx and libnginx-mod-stream"
         self.certificate, key = folder / "cert.pem", folder / "key.pem"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            + ["-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
-            + ["-keyout", str(key), "-out", str(self.certificate)],
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+                *("-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"),
+                *("-keyout", str(key), "-out", str(self.certificate)),
+            ],
             check=True,
             capture_output=True,
         )
@@ -75,6 +79,7 @@ class Nginx:
             (f"/etc/nginx/{NAME}.pem", str(self.certificate)),
             (f"/etc/nginx/{NAME}.key", str(key)),
             ("127.0.0.1:12345", hub),
+            *([("location / {", f"{more}location / {{")] if more else []),
         ):
             assert ours in site, f"{file} has no {ours!r} any more"
             site = site.replace(ours, here)
@@ -123,6 +128,10 @@ class Nginx:
             body = b"" if response.status == 101 else response.read()
             return Response(response.status, response.reason, headers, body)
 
+    def get(self, path: str) -> Response:
+        """The response to a plain request."""
+        return self.request(f"GET {path} HTTP/1.1\r\nHost: {NAME}:{self.port}\r\n\r\n".encode())
+
     def upgrade(self, path: str, client: str = CLIENT, **replaced: str) -> Response:
         """The response to a request for a WebSocket."""
         return self.request(make_upgrade(path, **{"host": f"{NAME}:{self.port}", **replaced}), client)
@@ -144,18 +153,18 @@ def find_free_port() -> int:
         return port
 
 
-StartNginx = Callable[[str, str], Nginx]
+StartNginx = Callable[..., Nginx]
 
 
 @pytest.fixture
 def start_nginx(tmp_path: Path) -> Iterator[StartNginx]:
-    """Starts an nginx with a file of ``deploy/``, before the hub at an address."""
+    """Starts an nginx with a file of ``deploy/``, before the hub at an address; with `more` beside ``location /``."""
     stack = ExitStack()
 
-    def start(file: str, hub: str) -> Nginx:
+    def start(file: str, hub: str, more: str = "") -> Nginx:
         folder = tmp_path / "nginx"
         folder.mkdir()
-        nginx = Nginx(folder, file, hub)
+        nginx = Nginx(folder, file, hub, more)
         stack.callback(nginx.stop)
         return nginx
 
@@ -182,7 +191,7 @@ def check_client(nginx: Nginx) -> None:
         assert client.recv(WAIT) == CLIENT
         client.send("x" * 60_000)
         assert client.recv(WAIT) == "x" * 60_000
-    page = nginx.request(f"GET / HTTP/1.1\r\nHost: {NAME}:{nginx.port}\r\n\r\n".encode())
+    page = nginx.get("/")
     assert page.status == 200
     assert b"wshub" in page.body
     assert nginx.upgrade("/missing").status == 404
@@ -240,6 +249,21 @@ def test_page_from_elsewhere_behind_nginx(
     assert nginx.upgrade("/whoami", origin=f"http://{NAME}:{nginx.port}").status == 403
     assert nginx.upgrade("/whoami", origin="https://evil.example").status == 403
     assert nginx.upgrade("/whoami", origin=f"http://127.0.0.1:{hub.port}").status == 403
+
+
+def test_list_of_services_behind_nginx(
+    start_hub: Callable[..., HubProcess], start_nginx: StartNginx, tmp_path: Path
+) -> None:
+    """Fault: strangers read which services there are. Seen: 404, with the lines of the how-to; services are served."""
+    (lines,) = re.findall(r"^```nginx\n(.*?)^```$", (CHECKOUT / "docs/howto/harden.md").read_text(), re.M | re.S)
+    hub = start_hub(*configure(tmp_path))
+    hub.save("whoami.py", WHOAMI)
+    nginx = start_nginx("nginx.conf", f"127.0.0.1:{hub.port}", lines)
+    for path in ("/_wshub/services.json", "/_wshub/welcome.js", "/"):
+        assert nginx.get(path).status == 404
+        assert hub.get(path).status == 200
+    with nginx.connect("/whoami") as client:
+        assert client.recv(WAIT) == CLIENT
 
 
 def test_too_many_of_one_address_behind_nginx(
