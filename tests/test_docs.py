@@ -339,3 +339,12 @@ def test_reliability_has_the_times_of_now():
     assert len(times) == 4
     for name, seconds in times.items():
         assert seconds == getattr(settings, name), name
+
+
+def test_the_architecture_has_every_module():
+    """Each module of the package is in the table of what they do, once."""
+    page = CHECKOUT / "docs" / "explanation" / "architecture.md"
+    modules = {file.stem for file in (CHECKOUT / "wshub").glob("*.py")} - {"__init__"} | {"service"}
+    _, rows = find_table(page, "module")
+    listed = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
+    assert sorted(listed) == sorted(modules)
