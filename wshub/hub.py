@@ -1,11 +1,13 @@
 """The hub as a Twisted service: listens, and stops in order."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import DeferredList, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,6 +24,7 @@ from wshub.supervisor import ServiceSupervisor
 from wshub.websocket import HubFactory
 
 BACKLOG = 1024  # connections that wait to be accepted; Twisted's 50 keeps a crowd waiting for TCP's retries of a second
+BATCH = 256  # connections that are closed in one turn
 
 
 class Hub(Service):
@@ -102,13 +105,23 @@ class Hub(Service):
     @inlineCallbacks
     def _close_clients(self) -> Any:
         self._factory.close()
-        for socket in self._sockets():
-            socket.wshub_close(*GOING_AWAY)
+        deadline = self._reactor.seconds() + self._settings.stop_timeout
+        yield self._in_batches(lambda socket: socket.wshub_close(*GOING_AWAY))
         in_time = self._websockets.when_empty()
-        yield in_time.addTimeout(self._settings.stop_timeout, self._reactor, onTimeoutCancel=lambda *_: None)
-        for socket in self._sockets():
-            socket.wshub_drop()
+        left = max(0.0, deadline - self._reactor.seconds())
+        yield in_time.addTimeout(left, self._reactor, onTimeoutCancel=lambda *_: None)
+        yield self._in_batches(lambda socket: socket.wshub_drop())
         yield self._websockets.when_empty()
+
+    @inlineCallbacks
+    def _in_batches(self, end: Callable[[Socket], None]) -> Any:
+        """End every connection, so many in a turn: the answers of those before are read meanwhile."""
+        sockets = self._sockets()
+        for start in range(0, len(sockets), BATCH):
+            if start:
+                yield deferLater(self._reactor, 0)
+            for socket in sockets[start : start + BATCH]:
+                end(socket)
 
     def _sockets(self) -> list[Socket]:
         return [socket for link in self.supervisor.links for socket in link.sockets.values()]

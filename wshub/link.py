@@ -451,8 +451,10 @@ class ServiceLink:
         self.counts.messages_out += len(direct) * len(frames)
         for socket_id in indirect:
             self._send(socket_id, frames)
-        for send, sent in unsent:
-            next(each for each in self.sockets.values() if each.wshub_direct is send).wshub_send_rest(frames, sent)
+        if unsent:
+            sockets = {id(each.wshub_direct): each for each in self.sockets.values()}
+            for send, sent in unsent:
+                sockets[id(send)].wshub_send_rest(frames, sent)
 
     def _find_group(self, outgoing: Outgoing) -> None:
         direct, indirect = [], []

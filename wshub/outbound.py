@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wshub.backlog import CLOSE, DROP_NEWEST, DROP_OLDEST, Backlog, unsent
-from wshub.link import ServiceLink
+from wshub.link import CLOSED_MEANWHILE, ServiceLink
 
 TRY_AGAIN_LATER = (1013, b"Too slow.")
 SLOW = "slow client"  # why a message was dropped
@@ -36,9 +36,15 @@ class Outbound:
     wshub_backlog: Backlog | None = None
     """What waits for it."""
     wshub_overflowed = False
-    """Whether that became too much, and the client is closed for it."""
-    wshub_took = False
-    """Whether it has taken anything that waited since somebody looked."""
+    """Whether that has ever been too much."""
+    wshub_is_given_up = False
+    """Whether the client is closed for it."""
+    wshub_is_slow = False
+    """Whether its service has been told that messages wait."""
+    wshub_took = 0.0
+    """When it was last seen to take something that waited, as `HubFactory.wshub_now` had it."""
+    wshub_left = 0
+    """Bytes that the transport still had then."""
     _perMessageCompress: Any
 
     # Messages.
@@ -68,6 +74,7 @@ class Outbound:
 
     def _wshub_send_somehow(self, frames: list[bytes]) -> None:
         if not self.wshub_may_send():
+            self.wshub_link.counts.dropped[SLOW if self.wshub_is_given_up else CLOSED_MEANWHILE] += len(frames)
             return
         if self._perMessageCompress is not None:
             frames = self.factory.compress(frames, self._perMessageCompress.server_max_window_bits)
@@ -121,13 +128,18 @@ class Outbound:
         backlog = self.wshub_backlog
         if backlog is None:
             backlog = self.wshub_backlog = Backlog()
-        if not len(backlog):
+        if not self.wshub_is_slow:
+            self.wshub_is_slow = True
             link.tell_slow(self.wshub_id, True)
         if backlog.has_room(frame, limit):
             backlog.add(frame)
-        elif link.declared.slow_clients == CLOSE:
-            link.counts.dropped[SLOW] += backlog.clear() + 1
+            return
+        if not self.wshub_overflowed:
             self.wshub_overflowed = True
+            self.wshub_log("is too slow", f"more than {limit} bytes wait for it ({link.declared.slow_clients})")
+        if link.declared.slow_clients == CLOSE:
+            link.counts.dropped[SLOW] += backlog.clear() + 1
+            self.wshub_is_given_up = True
             self.wshub_close(*TRY_AGAIN_LATER)
         elif link.declared.slow_clients == DROP_NEWEST:
             link.counts.dropped[SLOW] += 1
@@ -142,13 +154,21 @@ class Outbound:
         """Begin the closing handshake."""
         raise NotImplementedError
 
+    def wshub_log(self, what: str, why: str) -> None:
+        """Say in the log what was wrong with this client."""
+        raise NotImplementedError
+
     def pauseProducing(self) -> None:
         """Called by the transport when it has more than enough."""
-        self.wshub_is_full = True
+        if not self.wshub_is_full:
+            self.wshub_is_full = True
+            self.wshub_took, self.wshub_left = self.factory.wshub_now, self._wshub_count_left()
+            self.factory.wshub_full.add(self)
 
     def resumeProducing(self) -> None:
         """Called by the transport when it has room again."""
-        self.wshub_is_full, self.wshub_took = False, True
+        self._wshub_is_not_full()
+        self.wshub_took = self.factory.wshub_now
         backlog, link = self.wshub_backlog, self.wshub_link
         if backlog is None:
             return
@@ -156,8 +176,10 @@ class Outbound:
             self.transport.write(backlog.take())
         if backlog.size <= self.factory.wshub_settings.max_backlog // 2:
             link.release(self.wshub_id)
-        if not len(backlog):
-            link.tell_slow(self.wshub_id, False)
+        if self.wshub_is_slow and not len(backlog):
+            self.wshub_is_slow = False
+            if self.wshub_may_send():
+                link.tell_slow(self.wshub_id, False)
         if backlog.is_empty:
             self.wshub_backlog = None
 
@@ -166,8 +188,24 @@ class Outbound:
 
     def wshub_send_last(self) -> None:
         """Nothing more will come: give the transport all that waits, so that it may close when it has sent it."""
-        self.wshub_is_full = False
+        self._wshub_is_not_full()
         backlog, self.wshub_backlog = self.wshub_backlog, None
-        while backlog and not backlog.is_empty:
+        while backlog is not None and not backlog.is_empty:
             self.transport.write(backlog.take())
-        self.transport.unregisterProducer()
+        self.wshub_link.release(self.wshub_id)
+
+    def wshub_look_for_progress(self, now: float) -> None:
+        """Called once in a while as long as the transport is full: what it gets rid of, the client's end has taken."""
+        left = self._wshub_count_left()
+        if left != self.wshub_left:
+            self.wshub_took, self.wshub_left = now, left
+
+    def _wshub_is_not_full(self) -> None:
+        self.wshub_is_full = False
+        self.factory.wshub_full.discard(self)
+
+    def _wshub_count_left(self) -> int:
+        """Bytes that the transport has yet to give to the socket."""
+        transport = getattr(self.transport, "transport", self.transport)  # what is under TLS
+        left: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return left

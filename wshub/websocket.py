@@ -30,8 +30,8 @@ from wshub.config import Settings
 from wshub.deflate import Deflater
 from wshub.frames import BINARY, TEXT, FrameReader
 from wshub.handshake import UpgradeRequest, choose_subprotocol
-from wshub.keepalive import Keepalive
-from wshub.link import ABNORMAL_CLOSURE, ServiceLink
+from wshub.keepalive import SLOT, Keepalive
+from wshub.link import ABNORMAL_CLOSURE, CLOSED_MEANWHILE, ServiceLink
 from wshub.outbound import TRY_AGAIN_LATER, Outbound
 from wshub.pending import Accepted
 from wshub.poller import Poller
@@ -42,7 +42,6 @@ from wshub.throttle import LineThrottle
 
 READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
 KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
-WATCH = 0.5  # seconds; silence is noticed so much later at most
 POLICY_VIOLATION = 1008
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
@@ -60,6 +59,17 @@ RESPONSE = "\r\n".join(
 )
 
 
+class QuietLog:
+    """In the place of Autobahn's logger, which has lines for each client that breaks the protocol: so has the hub."""
+
+    error = Logger(namespace="wshub").error
+
+    def _pass_over(self, *_: object, **__: object) -> None:
+        """Not worth a line, or worth one of the hub's."""
+
+    debug = info = warn = _pass_over
+
+
 class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket, from the answer to its upgrade request to its end.
 
@@ -67,6 +77,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     class that `HubFactory` makes: an instance has only what is its own.
     """
 
+    log = QuietLog()
     factory: "HubFactory"
     transport: Any
     maxMessagePayloadSize: int
@@ -84,8 +95,12 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     wshub_failure: tuple[int, str] | None = None
     """Close code and reason, once the client has broken the protocol."""
     closeHandshakeTimeout: float
-    wshub_heard = False
-    """Whether anything has come since `Keepalive` looked."""
+    wshub_heard = 0.0
+    """When anything last came, as `HubFactory.wshub_now` had it."""
+    wshub_max_plain = 0
+    """The size of the largest plain frame that is taken past Autobahn."""
+    wshub_end: Any = None
+    """The timer that drops a connection which does not get rid of its last bytes."""
     wshub_pings: Rate | None = None
     wshub_rate: Rate | None = None
     wshub_fragments = 0
@@ -94,6 +109,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     websocket_version = 13
     inside_message = False
     current_frame: Any = None
+    _isMessageCompressed: bool
 
     def __init__(self) -> None:
         self.wshub_frames = FrameReader()
@@ -157,12 +173,16 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._wshub_stop_polling()
         super().connectionLost(reason)
-        self.wshub_backlog = None
+        if self.wshub_end:
+            self.wshub_end.cancel()
+        if self.wshub_backlog is not None:
+            self.wshub_link.counts.dropped[CLOSED_MEANWHILE] += self.wshub_backlog.clear()
+            self.wshub_backlog = None
         self.factory.lost(self)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Called by Autobahn once, when the connection is gone."""
-        if self.wshub_overflowed:
+        if self.wshub_is_given_up:
             code, reason = TRY_AGAIN_LATER[0], TRY_AGAIN_LATER[1].decode()
         elif not wasClean:
             code, reason = ABNORMAL_CLOSURE, ""
@@ -172,9 +192,15 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def _closeConnection(self, abort: bool = False) -> None:
         """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
+        abort = abort and not self.wasClean
+        is_sent = self._wshub_is_clear() and self.wshub_backlog is None
         self._wshub_stop_polling()
-        self.wshub_send_last()
-        super()._closeConnection(abort and not self.wasClean)
+        self.transport.unregisterProducer()  # it would keep the transport from closing
+        if not abort:
+            self.wshub_send_last()
+            if not is_sent:  # which its reader may never let happen
+                self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_drop)
+        super()._closeConnection(abort)
 
     # A client that breaks the protocol.
 
@@ -215,9 +241,9 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     # Reading.
 
     def dataReceived(self, data: bytes) -> None:
-        self.wshub_heard = True
+        self.wshub_heard = self.factory.wshub_now
         if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
-            data = self.wshub_frames.read(data, self.maxMessagePayloadSize, self._wshub_take)
+            data = self.wshub_frames.read(data, self.wshub_max_plain, self._wshub_take)
             if data:
                 self._dataReceived(data)
         else:
@@ -244,6 +270,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def onPing(self, payload: bytes) -> None:
         """Called by Autobahn."""
+        if self.state != self.STATE_OPEN:
+            return
         if self.wshub_pings is None:
             self.wshub_pings = Rate(self.factory.wshub_settings.max_ping_rate)
         if self.wshub_pings.is_exceeded(self.factory.reactor.seconds()):
@@ -260,17 +288,27 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         """Called by Autobahn with each frame of it."""
         super().onMessageFrameBegin(length)
         self.wshub_fragments += 1
-        if self.wshub_fragments > self.factory.wshub_settings.max_fragments:
+        if self.wshub_fragments > self.factory.wshub_settings.max_fragments and not self.failedByMe:
             self._fail_connection(POLICY_VIOLATION, "Too many fragments.")
 
-    def wshub_is_alive(self) -> bool:
-        """Called by `Keepalive`: whether it has said anything of late, and takes what it is sent.
+    def onFrameData(self, payload: bytes) -> None:
+        """Called by Autobahn with what has come of a frame.
 
-        While the service does not keep up, nothing is read from its clients, and their silence says nothing.
+        False would mean that it has given up on the message, but is also why it never gets to the end of that frame
+        then, and keeps all that comes after it.
         """
-        heard, self.wshub_heard = self.wshub_heard or self.wshub_link.is_paused, False
-        took, self.wshub_took = self.wshub_took or not self.wshub_is_full, False
-        return heard and took
+        if super().onFrameData(payload) is False:
+            self._isMessageCompressed = self.utf8validateIncomingCurrentMessage = False
+
+    def wshub_last_sign(self, now: float) -> float:
+        """Called by `Keepalive`: when it last said anything, or took something of what waits for it.
+
+        While it takes nothing it may say what it will. While the service does not keep up, nothing is read from its
+        clients, and their silence says nothing.
+        """
+        if self.wshub_link.is_paused:
+            self.wshub_heard = now
+        return self.wshub_took if self.wshub_is_full else max(self.wshub_heard, self.wshub_took)
 
     def _wshub_readable(self) -> None:
         """Called by the poller."""
@@ -301,6 +339,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def wshub_resume(self) -> None:
         """Called by the link: the service has caught up."""
+        self.wshub_heard = self.factory.wshub_now
         if self.wshub_fd >= 0:
             self.factory.wshub_poller.resume(self.wshub_fd)
         else:
@@ -346,6 +385,10 @@ class HubFactory(WebSocketServerFactory):
         self.openHandshakeTimeout = 0  # it has come already
         self.protocol: Any = self._protocol_class()
         self._deflater = Deflater()
+        self.wshub_now = 0.0
+        """The time, in seconds, when somebody last looked; `SLOT` ago at most while there are connections."""
+        self.wshub_full: set[HubProtocol] = set()
+        """Those whose transport is full."""
         self._empty: list[Deferred[None]] = []
         self._keepalive: Keepalive[HubProtocol] = Keepalive(settings.ping_interval, settings.ping_timeout)
         self._watch: Any = None
@@ -382,13 +425,16 @@ class HubFactory(WebSocketServerFactory):
     def opened(self, protocol: HubProtocol) -> None:
         """Called by each protocol when it is open."""
         if self.wshub_settings.ping_interval:
-            self._keepalive.add(protocol, self.reactor.seconds())
             if self._watch is None:
-                self._watch = self.reactor.callLater(WATCH, self._look_for_silence)
+                self.wshub_now = self.reactor.seconds()
+                self._watch = self.reactor.callLater(SLOT, self._look_for_silence)
+            protocol.wshub_heard = self.wshub_now
+            self._keepalive.add(protocol, self.wshub_now)
 
     def lost(self, protocol: HubProtocol) -> None:
         """Called by each protocol at its end."""
         self._keepalive.remove(protocol)
+        self.wshub_full.discard(protocol)
         self._tell_if_empty()
 
     def log_client(self, service: str, client: str, what: str, why: str) -> None:
@@ -406,13 +452,18 @@ class HubFactory(WebSocketServerFactory):
             )
 
     def _look_for_silence(self) -> None:
-        to_ping, silent = self._keepalive.look(self.reactor.seconds())
+        self._watch = None
+        self.wshub_now = now = self.reactor.seconds()
+        for each in self.wshub_full:
+            each.wshub_look_for_progress(now)
+        to_ping, silent = self._keepalive.look(now)
         for each in to_ping:
             each.sendPing()
         for each in silent:
             each.wshub_log("is gone", f"no answer to a ping within {self.wshub_settings.ping_timeout:g} s")
             each.wshub_drop()
-        self._watch = self.reactor.callLater(WATCH, self._look_for_silence) if self.countConnections else None
+        if self.countConnections:
+            self._watch = self.reactor.callLater(SLOT, self._look_for_silence)
 
     def _tell_if_empty(self) -> None:
         if not self.countConnections:
@@ -431,6 +482,8 @@ class HubFactory(WebSocketServerFactory):
         self.countConnections = 0
         ours = {*vars(HubProtocol), *vars(Outbound), "factory"}
         attributes = {name: value for name, value in vars(model).items() if name not in ours}
+        limits = (self.wshub_settings.max_message_size, self.wshub_settings.max_frame_size)
+        attributes["wshub_max_plain"] = min(filter(None, limits))
         attributes["perMessageCompressionAccept"] = staticmethod(accept_deflate)  # a function is no option on a class
         if self.wshub_settings.max_message_rate:
             attributes["_wshub_take"] = HubProtocol.wshub_take_limited

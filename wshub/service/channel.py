@@ -24,7 +24,7 @@ from wshub.wire import (
 LONGEST_WAIT = 1e6  # seconds; poll takes twice as much at most
 
 FLUSH_COUNT = 256  # transactions; beyond this a batch gets no cheaper, and the hub might as well begin with it
-FLUSH_SIZE = 64 << 10  # bytes; what one such message takes to copy is more than a write of its own takes
+FLUSH_SIZE = 64 << 10  # bytes; what they take to copy is more than a write of their own takes
 
 Message = str | bytes | bytearray | memoryview
 
@@ -45,6 +45,7 @@ class Channel:
         self._buffer = PipeBuffer()
         self._reader = BatchReader()
         self._outbox: list[tuple[int, int, bytes]] = []
+        self._size = 0  # about so many bytes are in it: it does not matter if two threads miscount
         self._writing = allocate_lock()
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
@@ -90,7 +91,8 @@ class Channel:
         """Queue a transaction for the hub."""
         outbox = self._outbox
         outbox.append((kind, socket_id, payload))
-        if len(payload) > FLUSH_SIZE or len(outbox) >= FLUSH_COUNT:
+        self._size += len(payload)
+        if self._size > FLUSH_SIZE or len(outbox) >= FLUSH_COUNT:
             self.flush()
         elif self.on_first_post and len(outbox) == 1:
             self.on_first_post()
@@ -113,7 +115,7 @@ class Channel:
         if not outbox:
             return
         with self._writing:
-            batch = outbox[:]
+            self._size, batch = 0, outbox[:]
             del outbox[: len(batch)]  # in place: another thread may be appending to this very list
             if batch:
                 self._write(encode_columns(batch))

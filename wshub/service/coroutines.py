@@ -131,7 +131,7 @@ class AsyncService(HookedService):
             elif kind == CLOSE:
                 await self._guarded(client, self.on_close, client, *payload)
             elif kind == SLOW:
-                if not payload and not client.is_closing:
+                if not (payload or client.is_slow or client.is_closing):
                     await self._guarded(client, self.on_drain, client)
             elif kind == SYNC:
                 self._channel.post(SYNC, client.id, b"")
