@@ -17,6 +17,7 @@ import wshub
 from wshub import wire
 from wshub.config import Settings, read_file
 from wshub.first_request import SWEEP
+from wshub.keepalive import SLOT
 from wshub.link import _TABLE, KILL, Event, State
 from wshub.process import KILL_DELAY
 from wshub.service.coroutines import AsyncService
@@ -25,7 +26,6 @@ from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, Shutdo
 from wshub.service.subscribable import Subscribable
 from wshub.tap import Options
 from wshub.testing import encode_batch
-from wshub.websocket import WATCH
 
 CHECKOUT = Path(__file__).parent.parent
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -333,7 +333,7 @@ def test_reliability_has_the_times_of_now():
     _, rows = find_table(CHECKOUT / "docs/explanation/reliability.md", "fault")
     times = {name: float(cells[1].split()[0]) for cells in rows for name in re.findall(r"`(\w+)`", cells[2])[:1]}
     assert times.pop("handshake_timeout") == settings.handshake_timeout + SWEEP
-    assert times.pop("ping_interval") >= settings.ping_interval + settings.ping_timeout + WATCH
+    assert times.pop("ping_interval") >= settings.ping_interval + settings.ping_timeout + 3 * SLOT
     assert times.pop("restart_intensity") == settings.restart_intensity
     assert times.pop("stop_timeout") == 2 * settings.stop_timeout + KILL_DELAY  # the last row that has it
     assert len(times) == 4
