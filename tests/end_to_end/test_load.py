@@ -474,9 +474,10 @@ def test_newcomers_of_a_service_that_sleeps(start_hub: StartHub, tmp_path: Path)
     hub.save("sleeps.py", SLEEPS)
     refused = 0
     with hub.connect("/sleeps") as sleeper, ExitStack() as stack:
+        senders = [stack.enter_context(hub.connect("/sleeps")) for _ in range(4)]
         sleeper.send("sleep")
-        for _ in range(4):
-            stack.enter_context(hub.connect("/sleeps")).send("x" * 1_000_000)
+        for sender in senders:
+            sender.send("x" * 1_000_000)
         eventually(lambda: not is_answered_soon(hub), "it has more than enough to read")
         for _ in range(200):
             with socket.create_connection((hub.host, hub.port), WAIT, source_address=("127.0.0.2", 0)) as rude:
