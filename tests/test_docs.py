@@ -1,5 +1,6 @@
 """The documentation says what is so: its links lead somewhere, its snippets run, its tables are complete."""
 
+import ast
 import fcntl
 import os
 import re
@@ -18,7 +19,10 @@ from wshub import wire
 from wshub.cli import COMMANDS
 from wshub.commands.completion import find_options
 from wshub.config import Settings, read_file
+from wshub.first_request import SWEEP
+from wshub.keepalive import SLOT
 from wshub.link import _TABLE, KILL, Event, State
+from wshub.process import KILL_DELAY
 from wshub.service.coroutines import AsyncService
 from wshub.service.handlers import Service
 from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, ShutdownFlag, WebSocketTransaction
@@ -82,6 +86,16 @@ def find_table(page, first_cell):
                 break
             rows.append(cells)
     return rows[0], rows[2:]
+
+
+def find_tests(folder):
+    """The docstring of every test below a folder, by the test's name."""
+    return {
+        node.name: ast.get_docstring(node) or ""
+        for file in folder.rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    }
 
 
 def make_pipe():
@@ -319,3 +333,54 @@ def test_the_life_of_a_service_is_the_links():
             after, kill = _TABLE.get((before, Event[event]), (before, not KILL))
             says = cell.removesuffix(" †") or state
             assert (State[says], cell.endswith("†")) == (after, kill), f"{event} in {state}"
+
+
+def test_reliability_names_tests_that_are_there():
+    """Each test that a table of faults names exists."""
+    named = set(re.findall(r"`(test_\w+)`", (CHECKOUT / "docs/explanation/reliability.md").read_text()))
+    assert named - set(find_tests(CHECKOUT / "tests")) == set()
+
+
+def test_reliability_names_every_fault():
+    """Each end-to-end test of a fault is in a table of faults."""
+    text = (CHECKOUT / "docs/explanation/reliability.md").read_text()
+    tests = find_tests(CHECKOUT / "tests" / "end_to_end")
+    faults = {name for name, docstring in tests.items() if docstring.startswith("Fault:")}
+    assert faults
+    assert {name for name in faults if f"`{name}`" not in text} == set()
+
+
+def test_reliability_names_settings_that_are_there():
+    """What a table of bounds or faults has as a setting is one."""
+    names, column = {field.name for field in fields(Settings)}, None
+    for line in (CHECKOUT / "docs/explanation/reliability.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if "setting" in cells:
+            column = cells.index("setting")
+        elif not cells:
+            column = None
+        elif column is not None:
+            assert set(re.findall(r"`(\w+)`", cells[column])) <= names, line
+
+
+def test_reliability_has_the_times_of_now():
+    """The sums in the table of times are those of the defaults."""
+    settings = Settings()
+    _, rows = find_table(CHECKOUT / "docs/explanation/reliability.md", "fault")
+    times = {name: float(cells[1].split()[0]) for cells in rows for name in re.findall(r"`(\w+)`", cells[2])[:1]}
+    assert times.pop("handshake_timeout") == settings.handshake_timeout + SWEEP
+    assert times.pop("ping_interval") >= settings.ping_interval + settings.ping_timeout + 3 * SLOT
+    assert times.pop("restart_intensity") == settings.restart_intensity
+    assert times.pop("stop_timeout") == 2 * settings.stop_timeout + KILL_DELAY  # the last row that has it
+    assert len(times) == 4
+    for name, seconds in times.items():
+        assert seconds == getattr(settings, name), name
+
+
+def test_the_architecture_has_every_module():
+    """Each module of the package is in the table of what they do, once."""
+    page = CHECKOUT / "docs" / "explanation" / "architecture.md"
+    modules = {file.stem for file in (CHECKOUT / "wshub").glob("*.py")} - {"__init__"} | {"service"}
+    _, rows = find_table(page, "module")
+    listed = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
+    assert sorted(listed) == sorted(modules)

@@ -1,6 +1,7 @@
 """Imports point strictly downward: the layers of the package, module by module."""
 
 import ast
+import re
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 PACKAGE = CHECKOUT / "wshub"
+ARCHITECTURE = CHECKOUT / "docs" / "explanation" / "architecture.md"
 PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
 
 LAYERS = {
@@ -140,6 +142,16 @@ def test_what_comes_from_elsewhere(name):
     if layer == 1:
         allowed -= IMPURE
     assert {each.split(".")[0] for each in find_imports(name)} <= allowed
+
+
+def test_the_architecture_has_the_layers():
+    """The table of layers in the documentation is this one."""
+    rows = re.findall(r"^\| (\d): .*\|(.*)\|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    listed = {int(layer): set(re.findall(r"`([\w.]+)`", cell)) for layer, cell in rows}
+    listed = {
+        layer: {name if name.startswith("wshub") else f"wshub.{name}" for name in listed[layer]} for layer in listed
+    }
+    assert listed == {layer: set(names) for layer, names in LAYERS.items()}
 
 
 def test_no_cycles():

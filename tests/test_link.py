@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import wshub.link
 from wshub import wire
-from wshub.errors import HubStopping, ServiceFailed, WireError
+from wshub.errors import HubStopping, ServiceDied, ServiceFailed, WireError
 from wshub.frames import make_frame
 from wshub.link import CLOSED_MEANWHILE, SERVICE_DIED, Event, ServiceLink, State
 from wshub.pending import ENDED, LATE, LEFT, REFUSED, Accepted
@@ -360,6 +360,28 @@ def test_a_service_that_does_not_keep_up():
     assert first.calls == late.calls == ["pause", "resume"]
     assert gone.calls == ["pause"]
     assert later.calls == []
+
+
+def test_who_comes_while_it_does_not_keep_up():
+    """Waits until it does, and is told if it never will: nothing is posted about those who do not wait."""
+    link, *_ = make_link(State.READY, sockets=1)
+    link.take_batch()
+    told = []
+    link.pause()
+    link.when_ready(told.append)
+    assert (told, link.take_batch()) == ([], ())
+    link.resume()
+    assert told == [None]
+    link.pause()
+    link.when_ready(told.append)
+    link.happen(Event.EXITED)
+    assert [type(each) for each in told[1:]] == [ServiceDied]
+    link, *_ = make_link(State.READY, sockets=1)
+    link.pause()
+    link.when_ready(told.append)
+    link.happen(Event.STOP)
+    link.resume()
+    assert [type(each) for each in told[2:]] == [HubStopping]
 
 
 # From the service.

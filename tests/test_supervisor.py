@@ -474,6 +474,21 @@ def test_idle_service_finishes(reactor: FakeReactor, tmp_path: Path, declared: s
     supervised.run()
 
 
+def test_service_that_is_behind_is_not_idle(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Who is without clients, but has yet to read what they said, is asked to finish only when it has."""
+    supervised = Supervised(reactor, tmp_path, idle_timeout=10.0)
+    link, _ = supervised.run()
+    link.pause()
+    told = answers(link)
+    reactor.advance(10)
+    reactor.advance(9.9)
+    assert (told, supervised.state) == ([], ("running", 0))
+    link.resume()
+    assert told == [None]
+    reactor.advance(0.1)
+    assert supervised.state == ("idle", 0)
+
+
 def test_who_comes_while_an_idle_service_finishes(reactor: FakeReactor, tmp_path: Path) -> None:
     """There are never two processes of a service: who comes waits for the old one's exit, then for the new one."""
     supervised = Supervised(reactor, tmp_path, idle_timeout=10.0)

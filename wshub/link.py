@@ -216,11 +216,14 @@ class ServiceLink:
         elif self.state is State.STOPPING:
             self._tell_waiting(HubStopping())
         else:
-            self._tell_waiting(self.failure)
+            self._tell_waiting(ServiceDied() if self.state is State.DEAD else self.failure)
 
     def when_ready(self, told: Callable[[ServiceUnavailable | None], None]) -> None:
-        """Call `told` with None once the service is ready, at once if it is; or with why it never will be."""
-        if self.state is State.STARTING:
+        """Call `told` with None once the service is ready, at once if it is; or with why it never will be.
+
+        Who comes while it does not keep up waits as its clients do: else what is posted about them had no bound.
+        """
+        if self.state is State.STARTING or (self.state is State.READY and self.is_paused):
             self._waiting.append(told)
         elif self.state is State.READY:
             told(None)
@@ -318,6 +321,8 @@ class ServiceLink:
         self.is_paused = False
         for socket in self.sockets.values():
             socket.wshub_resume()
+        if self.state is State.READY:
+            self._tell_waiting(None)
 
     def tell_slow(self, socket_id: int, is_slow: bool) -> None:
         """Messages for a client begin to wait for it, or none wait any more: the service may want to know."""

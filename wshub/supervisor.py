@@ -253,12 +253,15 @@ class ServiceSupervisor:
             if run.idle and run.idle.active():
                 run.idle.reset(seconds)
             else:
-                run.idle = self._reactor.callLater(seconds, self._retire, run)
+                run.idle = self._reactor.callLater(seconds, self._retire, run, seconds)
 
-    def _retire(self, run: Run) -> None:
+    def _retire(self, run: Run, seconds: float) -> None:
         """Ask a service to finish that has no clients. Whoever comes now waits for the next process."""
         if run.link.client_count:
             return  # until it is empty again
+        if run.link.is_paused:  # it is busy with what its last clients said, and others may wait for that
+            self._wait_for_client(run, seconds)
+            return
         process, route = run.process, run.route
         assert process is not None
         self._log.info("{name}: finishes, because it has no clients", name=run.name)

@@ -211,7 +211,7 @@ def running_hub(folder: Path, *options: str, **settings: object) -> Iterator[Hub
 @root_only
 def test_services_as_another_user(open_folder: Path) -> None:
     """Fault: a service of a hub that runs as root is taken over. Seen: it is nobody, in all three senses and for good,
-    with that user's groups alone, and its home; the hub, which is root, can still kill it.
+    with that user's groups alone, and its home; the hub, which is root, can still kill it; the kernel rather would.
     """
     with running_hub(open_folder, "--service-user", "nobody") as hub:
         hub.save("tells.py", TELLS)
@@ -229,6 +229,7 @@ def test_services_as_another_user(open_folder: Path) -> None:
         hub.wait_for_log("PermissionError")
         status = Path(f"/proc/{hub.pid_of('/tells')}/status").read_text()
         assert f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}" in status
+        assert Path(f"/proc/{hub.pid_of('/tells')}/oom_score_adj").read_text() == "500\n"
         assert not hub.search("run as root")
 
 

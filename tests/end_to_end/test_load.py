@@ -7,9 +7,10 @@ import random
 import resource
 import selectors
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -431,4 +432,70 @@ def test_a_service_that_stops_reading(start_hub: StartHub) -> None:
         for number, client in enumerate(clients):
             assert client.received == notes(messages(number))
     os.unlink(hub.services / "wake up")
+    hub.check_nothing_leaked()
+
+
+SLEEPS = """
+    import os
+    import time
+    import wshub
+
+    class Service(wshub.Service):
+        seen = 0
+
+        def on_open(self, client):
+            self.seen += 1
+
+        def on_message(self, client, data):
+            if data == "sleep":
+                while not os.path.exists("_wake"):
+                    time.sleep(0.01)
+            elif data == "seen":
+                client.send(str(self.seen))
+"""
+
+
+def is_answered_soon(hub: HubProcess) -> bool:
+    """Whether a client that wants to connect gets its 101."""
+    with hub.open_socket() as newcomer:
+        newcomer.sendall(make_upgrade("/sleeps"))
+        newcomer.settimeout(0.5)
+        try:
+            return newcomer.recv(1024).startswith(b"HTTP/1.1 101")
+        except TimeoutError:
+            return False
+
+
+def test_newcomers_of_a_service_that_sleeps(start_hub: StartHub, tmp_path: Path) -> None:
+    """Fault: clients with large headers come and reset their connections, while their service sleeps and has more than
+    enough to read. Seen: they wait, and so few that the limit of an address holds; others are served; when it wakes it
+    has seen no more than those, and who has waited is served.
+    """
+    (tmp_path / "wshub.toml").write_text('max_connections_per_address = 40\nunlimited_addresses = "127.0.0.1"\n')
+    hub = start_hub("--config", str(tmp_path / "wshub.toml"))
+    hub.save("sleeps.py", SLEEPS)
+    refused = 0
+    with hub.connect("/sleeps") as sleeper, ExitStack() as stack:
+        senders = [stack.enter_context(hub.connect("/sleeps")) for _ in range(4)]
+        sleeper.send("sleep")
+        for sender in senders:
+            sender.send("x" * 1_000_000)
+        eventually(lambda: not is_answered_soon(hub), "it has more than enough to read")
+        for _ in range(200):
+            with socket.create_connection((hub.host, hub.port), WAIT, source_address=("127.0.0.2", 0)) as rude:
+                rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                rude.sendall(make_upgrade("/sleeps", f"X-Pad: {'y' * 15_000}\r\n"))
+                rude.settimeout(0.02)
+                with suppress(TimeoutError):
+                    refused += rude.recv(1024).startswith(b"HTTP/1.1 429")
+        assert refused >= 150
+        with hub.connect("/echo") as other:
+            other.send("hello")
+            assert other.recv(WAIT) == "hello"
+        newcomer = stack.enter_context(hub.open_socket())
+        newcomer.sendall(make_upgrade("/sleeps"))
+        hub.save("_wake", "")
+        assert newcomer.recv(1024).startswith(b"HTTP/1.1 101")
+        sleeper.send("seen")
+        assert int(sleeper.recv(WAIT)) <= 60
     hub.check_nothing_leaked()

@@ -13,11 +13,11 @@ def confine(options: dict[str, str]) -> None:
     Every limit is this process's own and that of each one it starts, but `processes`: those are counted by user,
     threads included, and root has as many as it likes (setrlimit(2), RLIMIT_NPROC).
     """
+    prefer_to_be_killed()  # while /proc/self is this user's: after setuid it is root's (proc(5))
     if "uid" in options:
         become(int(options["uid"]), int(options["gid"]), [int(each) for each in options["groups"].split(",")])
     if "umask" in options:
         os.umask(int(options["umask"]))
-    prefer_to_be_killed()
     import resource  # noqa: PLC0415 - not part of what a process without a hub needs
 
     lower(resource.RLIMIT_CORE, 0)  # a dump has everything that the clients have said
