@@ -1,8 +1,8 @@
 """Mutated first requests: each is accepted as it should be, or refused with a status, and nothing else is ever raised.
 
-The inputs are the files of ``corpus/handshake/``, mutated. An input goes through what `wshub.first_request` does with
-it, without a socket: the PROXY protocol, head, request, origin, forwarding headers, path. What is accepted is checked:
-no control character gets through, no header that decides was sent twice, and no name leads out of a folder.
+The inputs are the files of ``corpus/handshake/``, mutated. An input goes through what `wshub.door.first_request`
+does with it, without a socket: the PROXY protocol, head, request, origin, forwarding headers, path. What is accepted
+is checked: no control character gets through, no header that decides was sent twice, and no name leads out of a folder.
 """
 
 import random
@@ -10,11 +10,11 @@ import re
 import time
 from pathlib import Path
 
+from wshub.door.handshake import Head, check_plain, format_error, parse_head, parse_upgrade, read_head
+from wshub.door.origins import OriginPolicy
+from wshub.door.proxies import HEADERS, Networks, Source, find_source
+from wshub.door.proxy_protocol import read_proxy_header
 from wshub.errors import HandshakeError, HttpError
-from wshub.handshake import Head, check_plain, format_error, parse_head, parse_upgrade, read_head
-from wshub.origins import OriginPolicy
-from wshub.proxies import HEADERS, Networks, Source, find_source
-from wshub.proxy_protocol import read_proxy_header
 from wshub.routing import parse_route, split_path
 
 CORPUS = Path(__file__).parent / "corpus" / "handshake"

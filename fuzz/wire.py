@@ -16,8 +16,8 @@ from typing import Any
 
 from wshub.answers import decode_accept, decode_refuse, encode_accept, encode_refuse, find_fault
 from wshub.errors import HttpError, RequestRefused, ServiceDied, WireError
-from wshub.link import ServiceLink
-from wshub.pending import Accepted
+from wshub.processes.link import ServiceLink
+from wshub.processes.pending import Accepted
 from wshub.wire import (
     MAX_COUNT,
     BatchReader,
@@ -56,29 +56,29 @@ class Socket:
         self.told: list[Any] = []
 
     def wshub_send(self, frames: list[bytes]) -> None:
-        """See `wshub.link.Socket`; frames that came with one read may have come with several."""
+        """See `wshub.processes.link.Socket`; frames that came with one read may have come with several."""
         assert all(frame[0] in (0x81, 0x82) for frame in frames), "a frame that is no message"
         self.told += frames
 
     def wshub_close(self, code: int, reason: bytes) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         assert is_sendable_close_code(code), "a close code that no frame may carry"
         assert len(reason) <= 123, "a reason that is too long for a control frame"
         reason.decode()
         self.told.append((code, reason))
 
     def wshub_synced(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         self.told.append("synced")
 
     def wshub_pause(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
 
     def wshub_resume(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
 
     def wshub_drop(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
 
 
 def run(seconds: float, seed: int) -> int:

@@ -13,10 +13,10 @@ from twisted.internet.testing import StringTransportWithDisconnection
 
 from wshub import wire
 from wshub.config import Settings
-from wshub.frames import BINARY, TEXT, make_frame
-from wshub.handshake import parse_head, parse_upgrade
-from wshub.proxies import Source
-from wshub.websocket import HubFactory, accept_deflate
+from wshub.door.handshake import parse_head, parse_upgrade
+from wshub.door.proxies import Source
+from wshub.sockets.frames import BINARY, TEXT, make_frame
+from wshub.sockets.websocket import HubFactory, accept_deflate
 
 LIMIT = 70_000
 HEAD = (

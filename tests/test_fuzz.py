@@ -6,7 +6,7 @@ import pytest
 
 import fuzz.handshake as fuzzer
 from fuzz.__main__ import main
-from wshub import handshake
+from wshub.door import handshake
 
 
 def test_mutated_handshakes():

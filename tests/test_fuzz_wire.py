@@ -5,8 +5,9 @@ import random
 import pytest
 
 import fuzz.wire as fuzzer
-from wshub import pending, wire
+from wshub import wire
 from wshub.errors import WireError
+from wshub.processes import pending
 
 UNDERSTOOD = {
     *("accept", "accept-empty", "binary", "close", "close-gone", "data", "empty", "failed", "large", "many"),

@@ -11,11 +11,11 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from wshub import descriptors, ports
 from wshub.config import Settings
+from wshub.door import descriptors, ports
+from wshub.door.ports import describe_address
 from wshub.errors import ConfigError
 from wshub.hub import BATCH, Hub
-from wshub.ports import describe_address
 from wshub.testing import FakeReactor
 
 

@@ -11,9 +11,9 @@ from twisted.web.test.requesthelper import DummyRequest
 from wshub.config import Settings
 from wshub.errors import ServiceNotFound
 from wshub.poller import Poller
+from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, find_node, find_static
 from wshub.routing import MAX_DEPTH, parse_route, split_path
-from wshub.supervisor import ServiceSupervisor
 from wshub.testing import FakeReactor
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NewType, get_type_hints
 
-from wshub.admin_endpoint import parse_admin
+from wshub.door.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
+from wshub.door.origins import OriginPolicy
+from wshub.door.proxies import HEADERS, X_FORWARDED, Networks
 from wshub.errors import ConfigError, ServiceNotFound
-from wshub.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
-from wshub.levels import check_levels
-from wshub.origins import OriginPolicy
-from wshub.proxies import HEADERS, X_FORWARDED, Networks
+from wshub.monitoring.admin_endpoint import parse_admin
+from wshub.monitoring.levels import check_levels
 from wshub.routing import Route, ServiceFolder, parse_route, split_path
 from wshub.wire import MAX_MESSAGE
 
@@ -59,11 +59,11 @@ class Settings:
     ping_timeout: float = 20.0
     """What it is given to say anything after that, before it is dropped."""
     origins: tuple[str, ...] = ()
-    """Origins besides the hub's own whose pages may connect, see `wshub.origins`; ``*`` for any."""
+    """Origins besides the hub's own whose pages may connect, see `wshub.door.origins`; ``*`` for any."""
     require_origin: bool = False
     """Whether a client that sends no Origin, which no browser leaves out, is refused."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks whose word is taken on who a client is, see `wshub.proxies`."""
+    """Networks whose word is taken on who a client is, see `wshub.door.proxies`."""
     proxy_headers: str = X_FORWARDED
     """Which headers have it: ``x-forwarded`` or ``forwarded``."""
     proxy_protocol: bool = False
@@ -116,7 +116,7 @@ class Settings:
     service_descriptors: Count = Count(0)
     """How many open files each service process may have; 0 for the hub's own limit."""
     admin: str = ""
-    """Where the admin interface listens, see `wshub.admin_endpoint`; empty for nowhere."""
+    """Where the admin interface listens, see `wshub.monitoring.admin_endpoint`; empty for nowhere."""
     admin_token: str = ""
     """What has to be said there; empty for nothing at a Unix socket, and for one of the hub's own at a port."""
     log_format: str = "text"

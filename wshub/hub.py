@@ -9,19 +9,19 @@ from twisted.internet.defer import DeferredList, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from wshub import descriptors
-from wshub.admin import AdminInterface
 from wshub.config import Settings
-from wshub.first_request import PortFactory
-from wshub.inspection import Inspector
-from wshub.link import GOING_AWAY, Socket
-from wshub.notify import Notifier
-from wshub.orphans import reap_orphans
+from wshub.door import descriptors
+from wshub.door.first_request import PortFactory
+from wshub.door.ports import describe_address, open_port
+from wshub.monitoring.admin import AdminInterface
+from wshub.monitoring.inspection import Inspector
+from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
-from wshub.ports import describe_address, open_port
+from wshub.processes.link import GOING_AWAY, Socket
+from wshub.processes.orphans import reap_orphans
+from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
-from wshub.supervisor import ServiceSupervisor
-from wshub.websocket import HubFactory
+from wshub.sockets.websocket import HubFactory
 
 BATCH = 256  # connections that are closed in one turn
 

@@ -19,11 +19,11 @@ from twisted.web.static import File
 
 import wshub
 from wshub.accounting import Accounting
+from wshub.door.handshake import PHRASES
 from wshub.errors import HttpError, ServiceNotFound
-from wshub.handshake import PHRASES
-from wshub.link import ServiceLink
+from wshub.processes.link import ServiceLink
+from wshub.processes.supervisor import ServiceSupervisor
 from wshub.routing import MAX_DEPTH, Route, format_route, parse_route, split_path
-from wshub.supervisor import ServiceSupervisor
 
 PAGES = Path(__file__).parent / "pages"
 ASSETS: dict[tuple[bytes, ...], str] = {(b"_wshub", name.encode()): name for name in ("welcome.css", "welcome.js")}

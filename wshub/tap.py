@@ -12,12 +12,12 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from wshub import __version__
-from wshub.admin_endpoint import parse_admin
 from wshub.config import Settings, make_settings, parse_folder, parse_size, with_absolute_paths
-from wshub.descriptors import raise_limit
+from wshub.door.descriptors import raise_limit
 from wshub.errors import ConfigError
 from wshub.hub import Hub
-from wshub.logs import make_observer, observe, wants_colours
+from wshub.monitoring.admin_endpoint import parse_admin
+from wshub.monitoring.logs import make_observer, observe, wants_colours
 
 DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
 

@@ -31,7 +31,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from wshub.frames import split_frame
+from wshub.sockets.frames import split_frame
 from wshub.tester.client import FakeClient as FakeClient  # noqa: PLC0414 - authors find them here
 from wshub.tester.session import ServiceTester as ServiceTester  # noqa: PLC0414
 from wshub.wire import (
@@ -270,24 +270,24 @@ class FakeSocket:
         self.wshub_direct: Callable[[bytes], int] | None = None
 
     def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
 
     def wshub_send(self, frames: list[bytes]) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         self.messages += map(split_frame, frames)
 
     def wshub_synced(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
 
     def wshub_pause(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         self.is_paused = True
 
     def wshub_resume(self) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         self.is_paused = False
 
     def wshub_close(self, code: int, reason: bytes) -> None:
-        """See `wshub.link.Socket`."""
+        """See `wshub.processes.link.Socket`."""
         if self.closed is None:
             self.closed = code, reason

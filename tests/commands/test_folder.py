@@ -8,8 +8,8 @@ import pytest
 
 from wshub.cli import main
 from wshub.commands.new import write_new
+from wshub.commands.styles import STYLES
 from wshub.errors import ConfigError
-from wshub.styles import STYLES
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import fuzz.handshake as fuzzer
-from wshub.proxy_protocol import SIGNATURE
+from wshub.door.proxy_protocol import SIGNATURE
 
 from .harness import WAIT, HubProcess, Response, eventually, make_upgrade, read_response
 

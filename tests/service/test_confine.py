@@ -6,7 +6,7 @@ import resource
 import pytest
 
 from wshub.config import Settings
-from wshub.confinement import make_arguments
+from wshub.processes.confinement import make_arguments
 
 TELLS = """
     import os

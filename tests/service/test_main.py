@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from wshub.frames import TEXT, make_frame
-from wshub.link import ServiceLink, State
+from wshub.processes.link import ServiceLink, State
 from wshub.service import __main__ as main_module
 from wshub.service.__main__ import MAX_TRACEBACK, format_traceback, put_on_path
 from wshub.service.declare import declared_subprotocols
+from wshub.sockets.frames import TEXT, make_frame
 from wshub.wire import CLOSE, DATA, FAILED, NEWSOCKET, encode_columns
 
 from .conftest import ServiceProcess, encode_transactions, opening
@@ -207,7 +207,16 @@ def test_stdlib_only_and_no_more_than_needed(start_service):
     )
     service.connect()
     modules = set(service.get_text()[1].split())
-    assert not modules & {"asyncio", "threading", "traceback", "socket", "logging", "twisted", "autobahn", "wshub.link"}
+    assert not modules & {
+        "asyncio",
+        "threading",
+        "traceback",
+        "socket",
+        "logging",
+        "twisted",
+        "autobahn",
+        "wshub.processes.link",
+    }
     assert "wshub.service.handlers" in modules
 
 

@@ -10,11 +10,11 @@ import sys
 from dataclasses import replace
 
 from wshub.commands.folder import add_folder_arguments, find_routes, read_settings
+from wshub.commands.trial import Outcome, try_service
 from wshub.config import Settings
-from wshub.confinement import make_confinement
+from wshub.processes.confinement import make_confinement
 from wshub.routing import ServiceFolder, format_route
 from wshub.terminal import CLEAR_LINE, escape, style_for
-from wshub.trial import Outcome, try_service
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

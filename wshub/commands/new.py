@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from wshub.commands.folder import parse_path
+from wshub.commands.styles import STYLES
 from wshub.commands.templates import BY_STYLE, TEST
 from wshub.config import DEFAULT_FOLDER
 from wshub.errors import ConfigError
 from wshub.routing import is_name
-from wshub.styles import STYLES
 from wshub.terminal import style_for
 
 

@@ -9,8 +9,8 @@ import os
 import sys
 
 from wshub.commands.folder import add_folder_arguments, read_settings
+from wshub.commands.styles import Found, read_style
 from wshub.routing import ServiceFolder, format_route
-from wshub.styles import Found, read_style
 from wshub.terminal import escape, format_table, style_for
 
 

@@ -8,7 +8,7 @@ OOM_SCORE = b"500"  # of 1000: when memory is short, the kernel ends a service a
 
 
 def confine(options: dict[str, str]) -> None:
-    """Do what the hub's arguments say (`wshub.confinement.make_arguments`). Raise `PermissionError` if it may not.
+    """Do what the hub's arguments say (`wshub.processes.confinement`). Raise `PermissionError` if it may not.
 
     Every limit is this process's own and that of each one it starts, but `processes`: those are counted by user,
     threads included, and root has as many as it likes (setrlimit(2), RLIMIT_NPROC).

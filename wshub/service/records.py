@@ -11,7 +11,7 @@ NUMBERS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (log
 
 
 class HubHandler(logging.Handler):
-    """Writes each line of a record to stderr, with the number of its level before it: see `wshub.levels`."""
+    """Writes each line of a record to stderr, with the number of its level before it: see `wshub.monitoring.levels`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by `logging`, one record at a time."""

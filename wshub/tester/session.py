@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wshub.answers import decode_accept, decode_refuse
-from wshub.link import GOING_AWAY
+from wshub.processes.link import GOING_AWAY
 from wshub.service.__main__ import import_file, put_on_path
 from wshub.service.base import HookedService
 from wshub.service.coroutines import AsyncService

@@ -1,0 +1,302 @@
+"""The admin interface without a port: who gets which page, and what is in it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from wshub.config import Settings
+from wshub.errors import ConfigError
+from wshub.monitoring.admin import MOST, AdminInterface, AdminPages, AdminSite, Refusals
+from wshub.monitoring.inspection import PERIOD, REMEMBERED, Inspector
+from wshub.poller import Poller
+from wshub.processes.supervisor import ServiceSupervisor
+from wshub.testing import OPENING, FakeReactor, FakeSocket
+from wshub.throttle import LINES
+from wshub.wire import DATA
+
+TOKEN = "Zm9vYmFyZm9vYmFy"
+
+
+class Hub:
+    """A hub without ports, over a folder with ``/echo`` and ``/idle``."""
+
+    def __init__(self, reactor: FakeReactor, folder: Path, token: str = "", **settings: Any) -> None:
+        for name in ("echo.py", "idle.py"):
+            (folder / name).write_text("")
+        self.reactor = reactor
+        self.supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, **settings), Poller(reactor))
+        self.inspector = Inspector(reactor, self.supervisor, lambda: 7)
+        self.refusals = Refusals(reactor, self.supervisor.accounting)
+        self.site = AdminSite(AdminPages(self.inspector, token, self.refusals), 5.0, self.refusals)
+
+    def start(self) -> None:
+        """Listen, and start what is eager."""
+        self.supervisor.start()
+        self.inspector.begin()
+
+    def get(self, path: str, authorization: str = "", method: str = "GET") -> tuple[int, dict[str, str], str]:
+        """Status, headers and body of a request's answer."""
+        channel = self.site.buildProtocol(None)
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        header = f"Authorization: {authorization}\r\n" if authorization else ""
+        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+        channel.connectionLost(Failure(ConnectionDone()))
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        return int(status.split()[1]), {name.lower(): value for name, value in headers.items()}, body
+
+
+@pytest.fixture
+def hub(reactor: FakeReactor, tmp_path: Path) -> Hub:
+    """A hub that wants no token."""
+    return Hub(reactor, tmp_path)
+
+
+def test_pages(hub: Hub) -> None:
+    """There are four pages, which are named to whoever asks for another; they are not to be kept."""
+    hub.start()
+    for path, kind in (
+        ("/healthz", "text/plain; charset=utf-8"),
+        ("/readyz", "text/plain; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/services", "application/json"),
+    ):
+        status, headers, body = hub.get(path)
+        assert (status, headers["content-type"], headers["cache-control"]) == (200, kind, "no-store")
+        assert body
+        for other in ("/", "/nowhere"):
+            assert path in hub.get(other)[2]
+    assert hub.get("/nowhere")[0] == 404
+    assert hub.get("/")[0] == 200
+    assert hub.get("/services?x=1")[0] == 200
+    assert hub.get("/metrics", method="POST")[0] == 405
+    status, headers, body = hub.get("/metrics", method="HEAD")
+    assert (status, body) == (200, "")
+    assert int(headers["content-length"]) > 100
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/services", "/", "/nowhere"])
+def test_token(reactor: FakeReactor, tmp_path: Path, path: str) -> None:
+    """Where there is a token, nothing that tells anything is had without it, nor with another."""
+    hub = Hub(reactor, tmp_path, TOKEN)
+    hub.start()
+    for wrong in ("", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN):
+        status, headers, body = hub.get(path, wrong)
+        assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="wshub"')
+        assert "wshub_" not in body
+        assert TOKEN not in body
+    for right in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN}"):
+        assert hub.get(path, right)[0] in (200, 404)
+
+
+def test_who_guesses_is_in_the_log(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """Each request without the right token is counted; of lines there are few, and none has what was sent."""
+    hub = Hub(reactor, tmp_path, TOKEN)
+    hub.get("/metrics")
+    for _ in range(50):
+        hub.get("/metrics", "Bearer guess")
+    assert hub.supervisor.accounting.hub.refused == {"admin: no token": 1, "admin: wrong token": 50}
+    lines = [line for line in log if "admin interface" in line]
+    assert len(lines) == 1 + LINES
+    assert re.fullmatch(r"\[wshub#warn\] admin interface: refused [\d.]+: no token", lines[0])
+    assert not any("guess" in line for line in lines)
+
+
+def test_connections_are_few(reactor: FakeReactor, tmp_path: Path, log: list[str]) -> None:
+    """Who opens more than there may be is not served, until others have gone; that is counted, and said."""
+    hub = Hub(reactor, tmp_path)
+    connections = []
+    for _ in range(MOST):
+        connections.append(hub.site.buildProtocol(None))
+        connections[-1].makeConnection(StringTransport())
+    assert hub.site.buildProtocol(None) is None
+    assert hub.supervisor.accounting.hub.refused == {"admin: too many connections": 1}
+    assert [line for line in log if line.endswith("refused a Unix socket's client: too many connections")]
+    connections[0].connectionLost(Failure(ConnectionDone()))
+    assert hub.site.buildProtocol(None) is not None
+
+
+def test_probes_need_no_token(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Whether all is well is no secret: who probes cannot send a token."""
+    hub = Hub(reactor, tmp_path, TOKEN)
+    hub.start()
+    assert hub.get("/healthz")[0] == 200
+    assert hub.get("/readyz")[0] == 200
+
+
+def test_ready(reactor: FakeReactor, tmp_path: Path) -> None:
+    """It is ready once every eager service runs. While it begins, stops, or lacks one, it answers, and says why not."""
+    hub = Hub(reactor, tmp_path, eager=("/echo",))
+    assert hub.get("/readyz")[::2] == (503, "Not ready: the hub is starting or stopping.\n")
+    hub.start()
+    assert hub.get("/readyz")[::2] == (503, "Not ready: /echo is starting.\n")
+    reactor.processes[0].get_ready()
+    reactor.turn()
+    assert hub.get("/readyz")[::2] == (200, "The hub is ready.\n")
+    reactor.processes[0].exit(1)
+    assert hub.get("/readyz")[::2] == (503, "Not ready: /echo is idle.\n")
+    hub.inspector.end()
+    assert hub.get("/readyz")[0] == 503
+    assert hub.get("/healthz")[0] == 200
+
+
+def test_services(hub: Hub, reactor: FakeReactor) -> None:
+    """Each service has its process, its counts, and the last line of its last traceback; a stranger's has none."""
+    hub.start()
+    link = hub.supervisor.link(("echo",))
+    process = reactor.processes[0]
+    process.get_ready()
+    reactor.turn()
+    socket_id = link.open(FakeSocket(), OPENING)
+    link.message(DATA, socket_id, b"hello")
+    process.print(b'Traceback (most recent call last):\n  File "x", line 1, in f\nValueError: \x1b[1mbad\n', fd=2)
+    echo, idle = json.loads(hub.get("/services")[2])["services"]
+    assert (echo["path"], echo["state"], echo["pid"], echo["clients"]) == ("/echo", "running", process.pid, 1)
+    assert (echo["opened"], echo["received"], echo["starts"], echo["restarts"]) == (1, 1, 1, 0)
+    assert echo["last_error"] == "ValueError: \\x1b[1mbad"
+    assert echo["memory"] is None  # nobody has the pid of a fake process
+    assert (idle["path"], idle["state"], idle["pid"], idle["clients"]) == ("/idle", "idle", None, 0)
+    link.close(socket_id, 1000, "")
+    assert json.loads(hub.get("/services")[2])["services"][0]["closed"] == {"1000": 1}
+
+
+def test_error_of_a_service_that_does_not_start(hub: Hub, reactor: FakeReactor) -> None:
+    """The last line of the traceback stays known when the process has gone, and so does the state."""
+    hub.start()
+    hub.supervisor.link(("echo",))
+    reactor.processes[0].fail('Traceback (most recent call last):\n  File "x"\nNameError: name\n')
+    reactor.turn()
+    reactor.processes[0].exit(1)
+    echo = json.loads(hub.get("/services")[2])["services"][0]
+    assert (echo["state"], echo["pid"], echo["last_error"]) == ("failed", None, "NameError: name")
+    assert echo["deaths"] == {"it does not start": 1}
+
+
+def test_what_waits_for_the_pipe(hub: Hub, reactor: FakeReactor) -> None:
+    """What the pipe of a service does not take is seen."""
+    hub.start()
+    link = hub.supervisor.link(("echo",))
+    reactor.processes[0].get_ready()
+    reactor.turn()
+    link.message(DATA, link.open(FakeSocket(), OPENING), bytes(3 << 20))
+    reactor.turn()
+    echo = json.loads(hub.get("/services")[2])["services"][0]
+    assert 1 << 20 < echo["waiting_for_service"] <= (3 << 20) + 1000
+
+
+def test_metrics_have_what_was_started(hub: Hub) -> None:
+    """A service that nobody has asked for is no label of a metric; one that runs is."""
+    hub.start()
+    hub.supervisor.link(("echo",))
+    metrics = hub.get("/metrics")[2]
+    assert 'wshub_service_state{service="/echo",state="starting"} 1' in metrics
+    assert "wshub_connections 7" in metrics
+    assert "/idle" not in metrics
+
+
+def test_lag(hub: Hub, reactor: FakeReactor) -> None:
+    """The lag is how late the reactor was at worst, until that is long ago."""
+    hub.start()
+    reactor.rightNow += 0.75  # and nothing was done meanwhile
+    reactor.advance(PERIOD)
+    assert "wshub_event_loop_lag_seconds 0.75" in hub.get("/metrics")[2]
+    for _ in range(REMEMBERED):
+        reactor.advance(PERIOD)
+    assert "wshub_event_loop_lag_seconds 0\n" in hub.get("/metrics")[2]
+    hub.inspector.end()
+    assert reactor.getDelayedCalls() == []
+
+
+class FakePort:
+    """What listens."""
+
+    is_listening = True
+
+    def getHost(self) -> object:
+        """Where."""
+        return UNIXAddress(b"/run/admin")
+
+    def stopListening(self) -> "Deferred[None]":
+        """Stop."""
+        self.is_listening = False
+        return succeed(None)
+
+
+def make_interface(
+    reactor: FakeReactor, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: str
+) -> tuple[AdminInterface, list[tuple[object, ...]], FakePort]:
+    """An interface, where it was asked to listen, and the port that it got."""
+    port, asked = FakePort(), []
+
+    def open_port(*arguments: object) -> FakePort:
+        asked.append((arguments[1], arguments[3]))
+        return port
+
+    monkeypatch.setattr("wshub.monitoring.admin.open_port", open_port)
+    hub = Hub(reactor, folder)
+    return AdminInterface(reactor, Settings(document_root=folder, **settings), hub.inspector), asked, port  # type: ignore[arg-type]
+
+
+def test_token_is_made_up_and_said_once(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """At a port of this machine there is always a token: one that nobody could know is in the log."""
+    interface, asked, port = make_interface(reactor, tmp_path, monkeypatch, admin="9187")
+    interface.listen()
+    interface.announce()
+    assert asked == [("tcp:9187:interface=127.0.0.1", "admin")]
+    (line,) = (line for line in log if "admin interface" in line)
+    assert re.search(r"Authorization: Bearer [\w-]{32}$", line)
+    assert line.endswith(interface.token)
+    assert make_interface(reactor, tmp_path, monkeypatch, admin="9187")[0].token != interface.token
+    interface.close()
+    assert not port.is_listening
+
+
+@pytest.mark.parametrize("settings", [{"admin": "9187", "admin_token": TOKEN}, {"admin": "unix:/run/admin"}])
+def test_a_token_that_is_known_is_not_logged(
+    reactor: FakeReactor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log: list[str],
+    settings: dict[str, str],
+) -> None:
+    """What is in the settings does not belong in the log; and a Unix socket needs nothing."""
+    interface, _, _ = make_interface(reactor, tmp_path, monkeypatch, **settings)
+    interface.listen()
+    interface.announce()
+    assert interface.token == settings.get("admin_token", "")
+    assert [line for line in log if "admin interface: unix:/run/admin" in line]
+    assert not [line for line in log if "Bearer" in line or TOKEN in line]
+
+
+def test_off_by_default(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+    """Nobody who did not ask for it has it."""
+    interface, asked, _ = make_interface(reactor, tmp_path, monkeypatch)
+    interface.listen()
+    interface.announce()
+    interface.close()
+    assert asked == []
+    assert not [line for line in log if "admin" in line]
+
+
+def test_an_endpoint_that_cannot_be_had(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a `ConfigError` that names the setting."""
+    from twisted.internet import reactor as real  # noqa: PLC0415 - a socket's path is looked at by a real one alone
+
+    hub = Hub(reactor, tmp_path)
+    settings = Settings(document_root=tmp_path, admin="unix:/no/such/folder/admin")
+    assert serverFromString(real, settings.admin)
+    with pytest.raises(ConfigError, match=r"cannot listen at unix:/no/such.*choose another with --admin"):
+        AdminInterface(real, settings, hub.inspector).listen()

@@ -1,0 +1,90 @@
+"""What a service's class declares: as READY brings it, and as the class has it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from wshub.errors import WireError
+from wshub.processes.declared import Declared, parse_declared
+from wshub.service.declare import declare
+from wshub.wire import SLOW_CLIENTS, decode_ready, encode_ready
+
+
+def test_nothing_declared():
+    """A READY without a word means the defaults, and no heartbeats."""
+    assert parse_declared({}) == Declared((), "transient", 0.0, None)
+
+
+def test_there_and_back():
+    """What a class has is what the hub gets to know."""
+    service = SimpleNamespace(subprotocols=("a", "b"), restart="permanent", hang_timeout=60, idle_timeout=0.5)
+    lines = decode_ready(encode_ready(declare(service, 15.0)))
+    assert parse_declared(lines) == Declared(("a", "b"), "permanent", 60.0, 0.5)
+
+
+def test_what_the_class_leaves_to_the_hub():
+    """Without a word of the class it is the hub's time that heartbeats are for; idleness is the hub's own affair."""
+    lines = decode_ready(encode_ready(declare(SimpleNamespace(hang_timeout=None), 15.0)))
+    assert parse_declared(lines) == Declared((), "transient", 15.0, None)
+
+
+def test_never():
+    """0 is a declaration too."""
+    lines = declare(SimpleNamespace(hang_timeout=0, idle_timeout=0), 15.0)
+    assert parse_declared(lines) == Declared((), "transient", 0.0, 0.0)
+
+
+def test_methods_of_these_names():
+    """An older service may have a method called `restart`: that is no declaration."""
+    service = SimpleNamespace(restart=print, hang_timeout=print, idle_timeout=print)
+    assert parse_declared(declare(service, 1.0)) == Declared((), "transient", 1.0, None)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"restart": "always"},
+        {"restart": None},
+        {"hang_timeout": -1},
+        {"hang_timeout": "15"},
+        {"hang_timeout": True},
+        {"idle_timeout": float("inf")},
+        {"idle_timeout": float("nan")},
+    ],
+)
+def test_what_cannot_be_declared(attributes):
+    """The author is told which attribute is wrong."""
+    with pytest.raises(ValueError, match=next(iter(attributes))):
+        declare(SimpleNamespace(**attributes), 15.0)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [{"restart": "always"}, {"hang_timeout": "soon"}, {"hang_timeout": "-1"}, {"idle_timeout": "nan"}],
+)
+def test_ready_that_says_nonsense(lines):
+    """A process that declares what no class can is no service of ours."""
+    with pytest.raises(WireError, match=next(iter(lines))):
+        parse_declared(lines)
+
+
+@pytest.mark.parametrize("policy", SLOW_CLIENTS)
+def test_slow_clients(policy):
+    """What becomes of slow clients crosses as the class has it; `close` need not be said."""
+    lines = declare(SimpleNamespace(slow_clients=policy), 15.0)
+    assert ("slow_clients" in lines) == (policy != "close")
+    assert parse_declared(decode_ready(encode_ready(lines))).slow_clients == policy
+
+
+def test_a_method_called_slow_clients():
+    """It is no declaration."""
+    assert parse_declared(declare(SimpleNamespace(slow_clients=print), 15.0)).slow_clients == "close"
+
+
+@pytest.mark.parametrize("policy", ["drop", None, ["close"], "Close"])
+def test_slow_clients_that_cannot_be(policy):
+    """Neither side takes another word."""
+    with pytest.raises(ValueError, match="slow_clients must be one of close, drop-oldest, drop-newest, pause"):
+        declare(SimpleNamespace(slow_clients=policy), 15.0)
+    with pytest.raises(WireError, match="slow_clients"):
+        parse_declared({"slow_clients": str(policy)})

@@ -1,0 +1,1 @@
+"""Service processes: how they are started, confined, watched, talked to and ended."""

@@ -1,0 +1,485 @@
+"""One service process as the hub sees it: where it is in its life, its sockets, the transactions that go to and fro.
+
+Nothing here reads, writes, waits or knows the time. A :class:`ServiceLink` is told what happens and tells its sockets;
+what it has for the process waits in it until somebody calls :meth:`~ServiceLink.take_batch`.
+
+The life of a link. An event that is not in a state's column changes nothing there::
+
+    event      meaning                              STARTING    READY       STOPPING
+    READY      the process can serve                READY       DEAD †
+    FAILED     the process says why it cannot       FAILED      DEAD †      DEAD
+    BROKE      it sent what it may not              FAILED †    DEAD †      DEAD †
+    HUNG_UP    it closed its pipe                   FAILED †    DEAD †      STOPPING
+    EXITED     it is no more                        FAILED      DEAD        DEAD
+    LATE       it took too long to get READY        FAILED †
+    SILENT     it gave no sign of life                          DEAD †
+    STOP       the hub has closed its pipe          STOPPING    STOPPING
+
+    †  the process is to be killed
+
+FAILED and DEAD are final: a service is started anew with another link. Sockets that are left when a link becomes DEAD
+are closed with 1011 (RFC 6455, section 7.4.1: "a server is terminating the connection because it encountered an
+unexpected condition"); whoever still waits for READY then is refused.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+
+from wshub.accounting import Counts
+from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
+from wshub.processes.declared import Declared, parse_declared
+from wshub.processes.outgoing import Outgoing
+from wshub.processes.pending import ENDED, LEFT, REFUSED, PendingRequests, Told
+from wshub.sockets import frames as websocket
+from wshub.sockets.frames import make_frame
+from wshub.wire import (
+    ACCEPT,
+    BINARY,
+    CLOSE,
+    DATA,
+    FAILED,
+    HEARTBEAT,
+    MULTICAST,
+    MULTICAST_BINARY,
+    NEWSOCKET,
+    READY,
+    REFUSE,
+    REQUEST,
+    SLOW,
+    SYNC,
+    BatchReader,
+    decode_close,
+    decode_columns,
+    decode_ready,
+    encode_columns,
+    encode_gone,
+    encode_opening,
+)
+
+SERVICE_DIED = (1011, b"The service died.")
+GOING_AWAY = (1001, b"The hub is stopping.")
+CLOSED_MEANWHILE = "closed meanwhile"  # why a message was dropped
+ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
+
+
+_OPCODES = {
+    DATA: websocket.TEXT,
+    BINARY: websocket.BINARY,
+    MULTICAST: websocket.TEXT,
+    MULTICAST_BINARY: websocket.BINARY,
+}
+_TO_ONE = (DATA, BINARY)
+
+
+class State(Enum):
+    """Where a link is in its life."""
+
+    STARTING = "starting"
+    READY = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+class Event(Enum):
+    """What can happen to a link."""
+
+    READY = "it is ready"
+    FAILED = "it does not start"
+    BROKE = "it broke the wire protocol"
+    HUNG_UP = "it closed its pipe"
+    EXITED = "it exited"
+    LATE = "it did not get ready in time"
+    SILENT = "it gave no sign of life"
+    STOP = "it is asked to stop"
+
+
+KILL = True
+_TABLE: dict[tuple[State, Event], tuple[State, bool]] = {
+    (State.STARTING, Event.READY): (State.READY, not KILL),
+    (State.STARTING, Event.FAILED): (State.FAILED, not KILL),
+    (State.STARTING, Event.BROKE): (State.FAILED, KILL),
+    (State.STARTING, Event.HUNG_UP): (State.FAILED, KILL),
+    (State.STARTING, Event.EXITED): (State.FAILED, not KILL),
+    (State.STARTING, Event.LATE): (State.FAILED, KILL),
+    (State.STARTING, Event.STOP): (State.STOPPING, not KILL),
+    (State.READY, Event.READY): (State.DEAD, KILL),
+    (State.READY, Event.FAILED): (State.DEAD, KILL),
+    (State.READY, Event.BROKE): (State.DEAD, KILL),
+    (State.READY, Event.HUNG_UP): (State.DEAD, KILL),
+    (State.READY, Event.EXITED): (State.DEAD, not KILL),
+    (State.READY, Event.SILENT): (State.DEAD, KILL),
+    (State.READY, Event.STOP): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.READY): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.FAILED): (State.DEAD, not KILL),
+    (State.STOPPING, Event.BROKE): (State.DEAD, KILL),
+    (State.STOPPING, Event.HUNG_UP): (State.STOPPING, not KILL),
+    (State.STOPPING, Event.EXITED): (State.DEAD, not KILL),
+}
+
+
+class Socket(Protocol):
+    """What a link wants of a client's connection."""
+
+    wshub_direct: Callable[[bytes], int] | None
+    """What sends bytes at once and says how many, as long as nothing stands in the way of that; raises `OSError`."""
+
+    def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
+        """Send what `wshub_direct` has left of `frames`, of which it has sent so many bytes."""
+
+    def wshub_send(self, frames: list[bytes]) -> None:
+        """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
+
+    def wshub_pause(self) -> None:
+        """Read no more: TCP tells the client in time."""
+
+    def wshub_resume(self) -> None:
+        """Read on."""
+
+    def wshub_synced(self) -> None:
+        """The service has dealt with everything that came before `sync`."""
+
+    def wshub_drop(self) -> None:
+        """End the connection at once."""
+
+    def wshub_close(self, code: int, reason: bytes) -> None:
+        """Begin the closing handshake. Nothing happens if it has begun."""
+
+
+class ServiceLink:
+    """One service process as the hub sees it. `on_change` is told of every change of state, and whether to kill."""
+
+    def __init__(self, on_change: Callable[["ServiceLink", Event, bool], None], counts: Counts | None = None) -> None:
+        self.state = State.STARTING
+        self.name = ""
+        """The route, as the log has it."""
+        self.counts = counts or Counts()
+        self.declared = Declared()
+        """What its class wishes, once it is ready."""
+        self.failure: ServiceUnavailable = ServiceFailed()
+        """What whoever waits for it is told if it does not start."""
+        self.sockets: dict[int, Socket] = {}
+        self.traceback = ""
+        """Why it does not start, in its own words."""
+        self.on_batch_begun: Callable[[], object] = lambda: None
+        """Called when there is something to send where there was nothing."""
+        self.on_hold: Callable[[bool], object] = lambda is_held: None
+        """Called when nothing is to be read from the process, because of its slow clients, and when it is again."""
+        self._held_by: set[int] = set()
+        self.on_empty: Callable[[], object] = lambda: None
+        """Called when the last socket has gone."""
+        self._on_change = on_change
+        self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
+        self._pending = PendingRequests()
+        self._last_id = 0
+        self.is_paused = False
+        self._outbox: list[tuple[int, int, bytes | bytearray]] = []
+        self._reader = BatchReader()
+        self._group_address = b""  # of the sockets that `_direct` and `_indirect` are, if not empty
+        self._direct: list[Callable[[bytes], int]] = []
+        self._indirect: list[int] = []
+
+    # Its life.
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What it speaks, in order of preference."""
+        return self.declared.subprotocols
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether the service wants to be asked about each client, once it is READY: see `ask`."""
+        return self.declared.on_request
+
+    @property
+    def client_count(self) -> int:
+        """How many clients it has, those included that it has yet to decide about."""
+        return len(self.sockets) + len(self._pending)
+
+    def happen(self, event: Event) -> None:
+        """Something happened: go where the table says, and let those know whom it concerns."""
+        before = self.state
+        self.state, kill = _TABLE.get((before, event), (before, not KILL))
+        if self.state is before:
+            return
+        if self.state is not State.READY:
+            self._end_requests(HubStopping() if self.state is State.STOPPING else ServiceDied())
+        if self.state is State.DEAD:
+            if self.is_paused:
+                self.resume()  # to hear the answers to what follows
+            for socket in list(self.sockets.values()):
+                socket.wshub_close(*SERVICE_DIED)
+        self._on_change(self, event, kill)
+        if self.state is State.READY:
+            self._tell_waiting(None)
+        elif self.state is State.STOPPING:
+            self._tell_waiting(HubStopping())
+        else:
+            self._tell_waiting(ServiceDied() if self.state is State.DEAD else self.failure)
+
+    def when_ready(self, told: Callable[[ServiceUnavailable | None], None]) -> None:
+        """Call `told` with None once the service is ready, at once if it is; or with why it never will be.
+
+        Who comes while it does not keep up waits as its clients do: else what is posted about them had no bound.
+        """
+        if self.state is State.STARTING or (self.state is State.READY and self.is_paused):
+            self._waiting.append(told)
+        elif self.state is State.READY:
+            told(None)
+        else:
+            told(HubStopping() if self.state is State.STOPPING else self.failure)
+
+    def _tell_waiting(self, why_not: ServiceUnavailable | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            told(why_not)
+
+    # To the process.
+
+    def ask(self, opening: tuple[str, int, str, str, str], offered: tuple[str, ...], told: Told) -> int:
+        """A client wants to connect: let the service decide. Return the id that the client has, or will have.
+
+        `told` is called with what the service says, or with why it never will say anything, unless `abandon` is.
+        """
+        self._last_id = socket_id = self._last_id + 1
+        self._pending.add(socket_id, offered, told)
+        self.post(REQUEST, socket_id, encode_opening(*opening, ",".join(offered)))
+        return socket_id
+
+    def abandon(self, socket_id: int, why: str) -> None:
+        """Nothing comes of a request, whatever the service may still say: tell it, and count why."""
+        if self._pending.remove(socket_id):
+            self.counts.refused[why] += 1
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
+            if not self.client_count:
+                self.on_empty()
+
+    def _end_requests(self, why: ServiceUnavailable) -> None:
+        for socket_id in self._pending.end(why):
+            self.counts.refused[ENDED] += 1
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
+
+    def open(self, socket: Socket, opening: tuple[Any, ...], socket_id: int = 0) -> int:
+        """A client has connected: tell the service. It gets an id, unless it has one, because the service was asked."""
+        if socket_id:
+            self._pending.remove(socket_id)
+        else:
+            self._last_id = socket_id = self._last_id + 1
+        self.sockets[socket_id] = socket
+        self.counts.opened += 1
+        self.forget_group()
+        self.post(NEWSOCKET, socket_id, encode_opening(*opening))
+        if self.is_paused:
+            socket.wshub_pause()
+        return socket_id
+
+    def close(self, socket_id: int, code: int, reason: str) -> None:
+        """A client has gone: tell the service."""
+        if self.sockets.pop(socket_id, None) is not None:
+            self.forget_group()
+            self.release(socket_id)
+            self.counts.closed[code] += 1
+            self.post(CLOSE, socket_id, encode_gone(code, reason))
+            if not self.client_count:
+                self.on_empty()
+        else:
+            self.abandon(socket_id, LEFT)
+
+    def sync(self, socket_id: int) -> None:
+        """Ask the service to say when it has dealt with everything about this socket so far."""
+        self.post(SYNC, socket_id, b"")
+
+    def message(self, kind: int, socket_id: int, payload: bytes | bytearray) -> None:
+        """A message from a client, for the service: DATA, and `payload` UTF-8, or BINARY."""
+        self.counts.messages_in += 1
+        self._outbox.append((kind, socket_id, payload))
+        if len(self._outbox) == 1:
+            self.on_batch_begun()
+
+    def post(self, kind: int, socket_id: int, payload: bytes) -> None:
+        """Queue any other transaction for the service."""
+        self._outbox.append((kind, socket_id, payload))
+        if len(self._outbox) == 1:
+            self.on_batch_begun()
+
+    def take_batch(self) -> tuple[bytes | bytearray, ...]:
+        """Everything that is queued, as the bytes of a batch, in one piece or more; none if nothing is."""
+        if not self._outbox:
+            return ()
+        outbox, self._outbox = self._outbox, []
+        return encode_columns(outbox)
+
+    def pause(self) -> None:
+        """The process does not keep up: let its sockets' clients wait."""
+        self.is_paused = True
+        for socket in self.sockets.values():
+            socket.wshub_pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self.is_paused = False
+        for socket in self.sockets.values():
+            socket.wshub_resume()
+        if self.state is State.READY:
+            self._tell_waiting(None)
+
+    def tell_slow(self, socket_id: int, is_slow: bool) -> None:
+        """Messages for a client begin to wait for it, or none wait any more: the service may want to know."""
+        if socket_id in self.sockets:
+            self.post(SLOW, socket_id, b"\1" if is_slow else b"\0")
+
+    def hold(self, socket_id: int) -> None:
+        """Too much waits for this client: let the service wait."""
+        if not self._held_by:
+            self.on_hold(True)
+        self._held_by.add(socket_id)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read from the process at the moment."""
+        return bool(self._held_by)
+
+    def release(self, socket_id: int) -> None:
+        """There is room again for this client."""
+        if socket_id in self._held_by:
+            self._held_by.discard(socket_id)
+            if not self._held_by:
+                self.on_hold(False)
+
+    # From the process.
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """Bytes from the process's pipe: do what they say. Raise `WireError` at what it has no right to say.
+
+        Frames for one socket go to it together, in order. Nothing of `data` is kept.
+        """
+        if (one := self._reader.feed_one(data)) and one[0] in _TO_ONE and (socket := self.sockets.get(one[1])):
+            self.counts.messages_out += 1
+            socket.wshub_send([make_frame(_OPCODES[one[0]], one[2])])
+            return
+        outgoing = Outgoing()
+        by_socket = outgoing.by_socket
+        try:
+            for body in self._reader.feed(data):
+                for kind, socket_id, payload in decode_columns(body):
+                    if kind in _TO_ONE:
+                        if outgoing.to_many:
+                            outgoing.spread()
+                        frame = make_frame(_OPCODES[kind], payload)
+                        if socket_id in by_socket:
+                            by_socket[socket_id].append(frame)
+                        else:
+                            by_socket[socket_id] = [frame]
+                    else:
+                        self._do(kind, socket_id, bytes(payload), outgoing)
+        finally:
+            self._send_all(outgoing)
+
+    def _do(self, kind: int, socket_id: int, payload: bytes, outgoing: Outgoing) -> None:
+        """Do what a transaction says that is no message to one client."""
+        if kind in (MULTICAST, MULTICAST_BINARY):
+            outgoing.add_to_many(_OPCODES[kind], payload)
+        elif kind == CLOSE:
+            code, reason = decode_close(payload)
+            if frames := outgoing.take(socket_id):
+                self._send(socket_id, frames)
+            if socket := self._socket(socket_id):
+                socket.wshub_close(code, reason)
+        elif kind == SYNC:
+            if frames := outgoing.take(socket_id):
+                self._send(socket_id, frames)
+            if socket := self._socket(socket_id):
+                socket.wshub_synced()
+        elif kind in (ACCEPT, REFUSE):
+            self._hear_answer(kind, socket_id, payload)
+        elif kind == READY:
+            self._become_ready(decode_ready(payload))
+        elif kind == FAILED:
+            self.traceback = payload.decode(errors="replace")
+            self.happen(Event.FAILED)
+        elif kind != HEARTBEAT:  # which is heard as any other byte is
+            raise WireError(f"a transaction of the unknown kind {kind}")
+
+    def end_of_stream(self) -> None:
+        """The process has closed its pipe."""
+        self.happen(Event.HUNG_UP)
+
+    def _hear_answer(self, kind: int, socket_id: int, payload: bytes) -> None:
+        if self._socket(socket_id):
+            raise WireError("an answer to a client that is connected")
+        if kind == ACCEPT:
+            self._pending.accept(socket_id, payload)
+        elif self._pending.refuse(socket_id, payload):
+            self.counts.refused[REFUSED] += 1
+
+    def _become_ready(self, declared: dict[str, str]) -> None:
+        if self.state is State.READY:
+            raise WireError("a second READY")
+        self.declared = parse_declared(declared)
+        self.happen(Event.READY)
+
+    def _send_all(self, outgoing: Outgoing) -> None:
+        if outgoing.is_all_for_many:
+            self._send_to_many(outgoing)
+            return
+        outgoing.spread()
+        sockets, count = self.sockets, 0
+        for socket_id, frames in outgoing.by_socket.items():
+            if socket := sockets.get(socket_id):
+                count += len(frames)
+                socket.wshub_send(frames)
+            else:
+                self._send(socket_id, frames)
+        self.counts.messages_out += count
+
+    def _send_to_many(self, outgoing: Outgoing) -> None:
+        """What goes to many goes to the same many again and again: whom it goes to, and how, is looked up once."""
+        frames = outgoing.to_many
+        if self._group_address != outgoing.address:
+            self._find_group(outgoing)
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        size, unsent = len(data), []
+        direct, indirect = self._direct, self._indirect
+        for send in direct:
+            try:
+                sent = send(data)
+            except OSError:
+                sent = 0  # full, or broken, which the transport will find out
+            if sent != size:
+                unsent.append((send, sent))
+        self.counts.messages_out += len(direct) * len(frames)
+        for socket_id in indirect:
+            self._send(socket_id, frames)
+        if unsent:
+            sockets = {id(each.wshub_direct): each for each in self.sockets.values()}
+            for send, sent in unsent:
+                sockets[id(send)].wshub_send_rest(frames, sent)
+
+    def _find_group(self, outgoing: Outgoing) -> None:
+        direct, indirect = [], []
+        for socket_id in dict.fromkeys(outgoing.many):  # who is named twice gets it once
+            socket = self.sockets.get(socket_id)
+            if socket and socket.wshub_direct:
+                direct.append(socket.wshub_direct)
+            else:
+                indirect.append(socket_id)
+        self._group_address, self._direct, self._indirect = outgoing.address, direct, indirect
+
+    def forget_group(self) -> None:
+        """A socket has come or gone, or its `wshub_direct` has changed."""
+        if self._group_address:
+            self._group_address, self._direct, self._indirect = b"", [], []
+
+    def _send(self, socket_id: int, frames: list[bytes]) -> None:
+        if socket := self._socket(socket_id):
+            self.counts.messages_out += len(frames)
+            socket.wshub_send(frames)
+        else:
+            self.counts.dropped[CLOSED_MEANWHILE] += len(frames)
+
+    def _socket(self, socket_id: int) -> Socket | None:
+        """The socket, None if it has closed meanwhile; raise `WireError` if it never was this service's."""
+        if not 0 < socket_id <= self._last_id:
+            raise WireError(f"a transaction for socket {socket_id}, which was never its own")
+        return self.sockets.get(socket_id)

@@ -1,0 +1,247 @@
+"""A service's process: the only place that spawns, signals and reaps.
+
+The child has descriptors 0 to 4: no input, stdout and stderr, which are logged by the line, and the two pipes of
+:mod:`wshub.wire`.
+
+A process is told to finish by closing its input. If it has not by then, TERM comes after a while, and KILL a little
+later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from wshub.door.descriptors import is_short_for_services
+from wshub.errors import WireError
+from wshub.monitoring.levels import read_level
+from wshub.poller import Poller
+from wshub.processes.confinement import Confinement
+from wshub.processes.link import Event, ServiceLink
+from wshub.processes.pipes import PipeReader, PipeWriter, grow_pipe
+from wshub.terminal import escape as escape  # noqa: PLC0414 - also for those who look for it here
+from wshub.wire import FROM_HUB, TO_HUB
+
+MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
+STDERR = 2
+TRACEBACK = b"Traceback (most recent call last):"  # how one begins
+KILL_DELAY = 1.0  # seconds between TERM and KILL
+OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
+
+
+class ServiceProcess(ProcessProtocol):
+    """A running service process. `exited` fires when it has exited and its output is in the log."""
+
+    transport: Any
+
+    def __init__(self, reactor: Any, name: str, link: ServiceLink) -> None:
+        self.exited: Deferred[None] = Deferred()
+        self.pid: int | None = None
+        """Until it has exited."""
+        self.how = ""
+        """How it ended, once it has: by itself, or else that it was killed."""
+        self.on_sign_of_life: Callable[[], object] = lambda: None
+        """Called whenever anything comes from it."""
+        self._reactor = reactor
+        self._link = link
+        self._log = Logger(namespace=name)
+        self._lines = {1: b"", 2: b""}
+        self._is_in_traceback = False
+        self._next_step: Any = None
+        self._was_killed = False
+        self._reader: PipeReader
+        self._writer: PipeWriter
+
+    @classmethod
+    def spawn(
+        cls,
+        reactor: Any,
+        poller: Poller,
+        route: str,
+        root: Path,
+        module: Path,
+        link: ServiceLink,
+        confinement: Confinement,
+    ) -> "ServiceProcess":
+        """Start the process that serves `route` with `module`. Raise `OSError` if the system cannot."""
+        self = cls(reactor, f"service {route}", link)
+        ends: list[int] = []
+        try:
+            for _ in range(2):
+                ends += os.pipe2(os.O_CLOEXEC)
+            ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            if is_short_for_services(max(ends)):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            child_reads, we_write, we_read, child_writes, nothing = ends
+            for fd in (we_write, we_read):
+                os.set_blocking(fd, False)
+                grow_pipe(fd)
+            self.pid = reactor.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module), *confinement.arguments],
+                env=confinement.environment,
+                childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes},
+            ).pid
+        except OSError:
+            for fd in ends:
+                os.close(fd)
+            raise
+        for fd in (child_reads, child_writes, nothing):
+            os.close(fd)
+        self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
+        self._reader = PipeReader(poller, we_read, self._received, link.end_of_stream)
+        link.on_hold = self._reader.hold
+        link.on_batch_begun = partial(poller.at_end_of_turn, self._flush)
+        return self
+
+    # What the hub wants of it.
+
+    def finish(self, grace: float) -> None:
+        """Close its input, which asks it to finish; make it after `grace` seconds."""
+        self._flush()
+        self._writer.loseConnection()
+        self._schedule(grace, self._terminate)
+
+    def kill(self, after: float = 0) -> None:
+        """End it now, or `after` some seconds if it has not ended by then. Nothing that it still says counts."""
+        self._close_pipes()
+        if after:
+            self._schedule(after, self.kill)
+        else:
+            self._was_killed = True
+            self._signal_group(signal.SIGKILL)
+
+    def _flush(self) -> None:
+        data = self._link.take_batch()
+        if data:
+            self._writer.send(data)
+
+    def _terminate(self) -> None:
+        self._log.warn("still running: TERM")
+        self._signal_group(signal.SIGTERM)
+        self._schedule(KILL_DELAY, self._kill_after_all)
+
+    def _kill_after_all(self) -> None:
+        self._log.warn("still running: KILL")
+        self._signal_group(signal.SIGKILL)
+
+    def _schedule(self, seconds: float, step: Callable[[], None]) -> None:
+        self._cancel_next_step()
+        self._next_step = self._reactor.callLater(seconds, step)
+
+    def _cancel_next_step(self) -> None:
+        if self._next_step and self._next_step.active():
+            self._next_step.cancel()
+
+    def _signal_group(self, number: int) -> None:
+        if self.pid is None:
+            return
+        for send in (os.killpg, os.kill):  # a process that has only just begun has no group of its own yet
+            try:
+                send(self.pid, number)
+            except ProcessLookupError:
+                continue
+            return
+
+    def _close_pipes(self) -> None:
+        self._reader.close()
+        self._writer.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def bytes_waiting(self) -> int:
+        """What its pipe has not taken yet."""
+        return self._writer.waiting
+
+    # What it says and does.
+
+    def _received(self, data: bytes | memoryview) -> None:
+        self.on_sign_of_life()
+        try:
+            self._link.receive(data)
+        except WireError as error:
+            self._log.error("killed: it sent {error}", error=error)
+            self._link.happen(Event.BROKE)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, rest = (self._lines[childFD] + data).split(b"\n")
+        for line in lines:
+            self._log_lines(line)
+            if childFD == STDERR:
+                self._look_for_traceback(line)
+        *pieces, self._lines[childFD] = cut(rest)
+        for piece in pieces:
+            self._log_lines(piece)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        if self._lines[childFD]:
+            self._log_lines(self._lines[childFD])
+            self._lines[childFD] = b""
+
+    def processExited(self, reason: Failure) -> None:
+        self._cancel_next_step()
+        assert self.pid is not None
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has left nobody behind
+        self.pid = None
+        self.how = "killed" if self._was_killed else describe_exit(reason.value)
+        self._reader.drain()
+        self._link.happen(Event.EXITED)
+        self._close_pipes()
+        self._schedule(OUTPUT_DELAY, self._stop_listening_to_output)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._cancel_next_step()
+        self.exited.callback(None)
+
+    def _stop_listening_to_output(self) -> None:
+        for fd in self._lines:
+            self.transport.closeChildFD(fd)
+
+    def _log_lines(self, line: bytes) -> None:
+        """Log a line, in pieces if it is long; they have the level with which the first one begins."""
+        level, line = read_level(line)
+        for piece in cut(line):
+            text = escape(piece.decode(errors="backslashreplace").rstrip("\r"))
+            self._log.emit(LogLevel.levelWithName(level), "{line}", line=text)
+
+    def _look_for_traceback(self, line: bytes) -> None:
+        """Remember the last line of each traceback: the first one after its head that is not indented."""
+        _, line = read_level(line)
+        if line.startswith(TRACEBACK):
+            self._is_in_traceback = True
+        elif self._is_in_traceback and line[:1] not in (b" ", b"\t", b""):
+            self._is_in_traceback = False
+            self._link.counts.last_error = escape(line[:MAX_LINE].decode(errors="backslashreplace"))
+
+
+def cut(line: bytes) -> list[bytes]:
+    """The line in pieces that are not too long for a line of the log."""
+    return [line[start : start + MAX_LINE] for start in range(0, len(line), MAX_LINE)] or [b""]
+
+
+def describe_exit(reason: BaseException | None) -> str:
+    """How a process ended, as people say it."""
+    number = getattr(reason, "signal", None)
+    if number:
+        return f"by signal {_signal_name(number)}"
+    return f"with exit status {getattr(reason, 'exitCode', 0) or 0}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)  # most real-time signals have no name

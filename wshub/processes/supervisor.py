@@ -1,0 +1,308 @@
+"""Starts services when they are asked for, watches them, and starts them anew: one link and one process each."""
+
+import math
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from wshub.accounting import Accounting
+from wshub.config import Settings, find_service
+from wshub.errors import (
+    HubStopping,
+    ServiceCrashing,
+    ServiceEnded,
+    ServiceFailed,
+    ServiceNotFound,
+    ServiceUnavailable,
+)
+from wshub.poller import Poller
+from wshub.processes.confinement import make_confinement
+from wshub.processes.link import Event, ServiceLink, State
+from wshub.processes.process import ServiceProcess, escape
+from wshub.processes.restart import RestartPolicy
+from wshub.processes.run import Fingerprint, Record, Run, fingerprint
+from wshub.processes.warden import Warden
+from wshub.processes.watchdog import Watchdog
+from wshub.routing import Route, RouteTree, ServiceFolder, format_route
+
+EXIT_TIME = 0.5  # seconds between the end of a process's pipe, which its exit closes first, and its exit
+PATIENCE = 1.0  # seconds that a client may wait for a service to be started, rather than come again
+NORMAL_END = "with exit status 0"  # what `describe_exit` says of it
+ENDED_BY_ITSELF = (Event.EXITED, Event.HUNG_UP)
+
+
+class ServiceSupervisor:
+    """All services of a hub, running or not.
+
+    Raise `ConfigError` if the settings ask for a user that services cannot run as.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        poller: Poller,
+        environ: Mapping[str, str] = os.environ,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
+        self.accounting = Accounting()
+        self.warden = Warden()
+        self._confinement = make_confinement(settings, environ)
+        self._eager = [find_service(settings.document_root, path) for path in settings.eager]
+        self._reactor = reactor
+        self._poller = poller
+        self._settings = settings
+        self._chance = chance
+        self._records: dict[Route, Record] = {}
+        self._runs: dict[ServiceLink, Run] = {}
+        """Those whose process has not exited."""
+        self._retiring: dict[Route, ServiceProcess] = {}
+        """Those that were asked to finish: no other of the same route is started before they have."""
+        self._again: dict[Route, Any] = {}
+        """Calls that will start a service without a client."""
+        self._is_stopping = False
+        self._log = Logger(namespace="wshub")
+
+    # What others want.
+
+    def link(self, route: Route) -> ServiceLink:
+        """The link of the service at `route`, running, just started, or about to be started within a second.
+
+        Raise `ServiceNotFound` if there is none, `ServiceFailed` if it did not start and its file is still the same,
+        `ServiceCrashing` if it died too often of late, `ServiceEnded` if it was to run only once.
+        """
+        running = self.tree.get(route)
+        if running is not None:
+            return running
+        if self._is_stopping:
+            raise HubStopping
+        module = self.tree.folder.module(route)
+        seconds = self._seconds_to_wait(route, fingerprint(module))
+        if seconds > PATIENCE:
+            raise ServiceCrashing(math.ceil(seconds))
+        link = self._start(route, module, seconds)
+        if link.state is State.FAILED:
+            raise link.failure
+        return link
+
+    def state(self, route: Route) -> tuple[str, int]:
+        """The state of the service at `route` in one word, and how many clients it has."""
+        link = self.tree.get(route)
+        if link is not None:
+            return link.state.value, len(link.sockets)
+        try:
+            seconds = self._seconds_to_wait(route, fingerprint(self.tree.folder.module(route)))
+        except ServiceFailed:
+            return "failed", 0
+        except ServiceEnded:
+            return "ended", 0
+        except ServiceNotFound:
+            return "idle", 0
+        return ("crashing" if seconds > PATIENCE else "idle"), 0
+
+    @property
+    def links(self) -> list[ServiceLink]:
+        """Those of the services that run."""
+        return list(self.tree.running.values())
+
+    @property
+    def eager(self) -> list[Route]:
+        """Those that run as soon as the hub does."""
+        return self._eager
+
+    def process(self, route: Route) -> ServiceProcess | None:
+        """The process that serves `route`, or that is about to finish; None if there is none."""
+        link = self.tree.get(route)
+        run = self._runs.get(link) if link else None
+        return run.process if run else self._retiring.get(route)
+
+    def start(self) -> None:
+        """Start the services that run without clients."""
+        for route in self._eager:
+            self._start_again(route)
+
+    def stop(self) -> "Deferred[Any]":
+        """Let every service finish. The result fires when no process is left."""
+        self._is_stopping = True
+        for call in self._again.values():
+            call.cancel()
+        self._again.clear()
+        for link in self.links:
+            link.happen(Event.STOP)
+        return DeferredList([run.process.exited for run in self._runs.values() if run.process])
+
+    # Starting.
+
+    def _seconds_to_wait(self, route: Route, file: Fingerprint) -> float:
+        record = self._record(route)
+        if record.file != file:
+            record = self._records[route] = self._new_record()
+            record.file = file
+        if record.has_failed:
+            raise ServiceFailed
+        if record.has_ended:
+            raise ServiceEnded
+        return record.policy.seconds_to_wait(self._reactor.seconds())
+
+    def _record(self, route: Route) -> Record:
+        if route not in self._records:
+            self._records[route] = self._new_record()
+        return self._records[route]
+
+    def _new_record(self) -> Record:
+        return Record(RestartPolicy(self._settings.restart_intensity, self._settings.restart_period))
+
+    def _start(self, route: Route, module: Path, seconds: float) -> ServiceLink:
+        """Have a link at once, and its process as soon as it may be, within `seconds`."""
+        counts = self.accounting.service(format_route(route))
+        link = ServiceLink(lambda _, event, kill: self._changed(run, event, kill), counts)
+        link.name = format_route(route)
+        run = Run(route, link, fingerprint(module))
+        self.tree.running[route] = link
+        if predecessor := self._retiring.get(route):
+            predecessor.exited.addCallback(lambda _: self._spawn(run, module))
+        elif seconds:
+            run.timers.append(self._reactor.callLater(seconds, self._spawn, run, module))
+        else:
+            self._spawn(run, module)
+        return link
+
+    def _spawn(self, run: Run, module: Path) -> None:
+        link, name = run.link, run.name
+        if link.state is not State.STARTING:
+            return
+        try:
+            run.process = ServiceProcess.spawn(
+                self._reactor, self._poller, name, self.tree.folder.root, module, link, self._confinement
+            )
+        except OSError as error:
+            self._log.error("{name}: no process to be had: {error}", name=name, error=error)
+            link.failure = ServiceCrashing(1)
+            link.happen(Event.EXITED)
+            return
+        link.counts.starts += 1
+        run.began = self._reactor.seconds()
+        self._runs[link] = run
+        assert run.process.pid is not None
+        group = run.process.pid
+        self.warden.begin(group)
+        run.process.exited.addCallback(lambda _: self._forget(run, group))
+        run.timers.append(self._reactor.callLater(self._settings.start_timeout, link.happen, Event.LATE))
+        self._log.info("{name}: started, process {pid}", name=name, pid=run.process.pid)
+
+    def _forget(self, run: Run, group: int) -> None:
+        del self._runs[run.link]
+        self.warden.end(group)
+
+    def _start_again(self, route: Route) -> None:
+        """Start a service for nobody in particular, as soon as it may be."""
+        self._again.pop(route, None)
+        try:
+            self.link(route)
+        except ServiceCrashing as error:
+            self._start_after(route, error.retry_after)
+        except ServiceUnavailable:
+            pass  # the log has it
+
+    def _start_after(self, route: Route, seconds: float) -> None:
+        if not self._is_stopping and route not in self._again:
+            self._again[route] = self._reactor.callLater(seconds, self._start_again, route)
+
+    # Running.
+
+    def _changed(self, run: Run, event: Event, kill: bool) -> None:
+        link, process = run.link, run.process
+        run.cancel_timers()
+        if link.state is State.READY:
+            self._record(run.route).has_failed = False
+            self._log.info("{name}: running", name=run.name)
+            self._watch(run)
+        elif link.state is State.STOPPING:
+            if process:
+                process.finish(self._settings.stop_timeout)
+        elif self.tree.running.get(run.route) is link:
+            del self.tree.running[run.route]
+            if process and not self._is_stopping:
+                self._remember(run)
+                process.exited.addCallback(lambda _: self._end(run, event, process.how))
+        if kill and process:
+            process.kill(EXIT_TIME if event is Event.HUNG_UP else 0)
+
+    def _watch(self, run: Run) -> None:
+        """Look after a process that is ready: does it live, and does anybody want it?"""
+        link, process, declared = run.link, run.process, run.link.declared
+        assert process is not None
+        if declared.hang_timeout:
+            run.watchdog = watchdog = Watchdog(
+                self._reactor, declared.hang_timeout, lambda: link.happen(Event.SILENT), lambda: link.is_held
+            )
+            process.on_sign_of_life = watchdog.hear
+        seconds = self._settings.idle_timeout if declared.idle_timeout is None else declared.idle_timeout
+        if seconds and declared.restart != "permanent" and run.route not in self._eager:
+            link.on_empty = lambda: self._wait_for_client(run, seconds)
+            link.on_empty()
+
+    def _wait_for_client(self, run: Run, seconds: float) -> None:
+        if run.link.state is State.READY:
+            if run.idle and run.idle.active():
+                run.idle.reset(seconds)
+            else:
+                run.idle = self._reactor.callLater(seconds, self._retire, run, seconds)
+
+    def _retire(self, run: Run, seconds: float) -> None:
+        """Ask a service to finish that has no clients. Whoever comes now waits for the next process."""
+        if run.link.client_count:
+            return  # until it is empty again
+        if run.link.is_paused:  # it is busy with what its last clients said, and others may wait for that
+            self._wait_for_client(run, seconds)
+            return
+        process, route = run.process, run.route
+        assert process is not None
+        self._log.info("{name}: finishes, because it has no clients", name=run.name)
+        del self.tree.running[route]
+        self._retiring[route] = process
+        process.exited.addCallback(lambda _: self._retiring.pop(route))
+        run.link.happen(Event.STOP)
+
+    # Ending.
+
+    def _remember(self, run: Run) -> None:
+        record = self._record(run.route)
+        record.file = run.file
+        if run.link.state is State.FAILED:
+            record.has_failed = True
+        else:
+            now = self._reactor.seconds()
+            record.policy.record_death(now, now - run.began, self._chance())
+            record.has_ended = run.link.declared.restart == "temporary"
+
+    def _end(self, run: Run, event: Event, how: str) -> None:
+        link, name = run.link, run.name
+        is_normal = event in ENDED_BY_ITSELF and how == NORMAL_END
+        said = event.value if event not in ENDED_BY_ITSELF or how == "killed" else f"it ended {how}"
+        link.counts.deaths[said] += 1
+        if link.state is State.FAILED:
+            self._log.error("{name}: does not start until its file changes: {said}", name=name, said=said)
+            link.counts.last_error = escape(link.traceback.strip().rpartition("\n")[2]) or link.counts.last_error
+            for line in link.traceback.splitlines():
+                self._log.error("{name}: {line}", name=name, line=escape(line))
+            return
+        wait = self._record(run.route).policy.seconds_to_wait(self._reactor.seconds())
+        restart, is_eager = link.declared.restart, run.route in self._eager
+        if restart == "temporary":
+            then = "It is not started again until its file changes."
+        elif restart == "permanent" or (is_eager and not is_normal):
+            then = f"It is started anew in {wait:.1f} seconds."
+            self._start_after(run.route, wait)
+        elif wait > PATIENCE:
+            then = f"A client that comes within {wait:.0f} seconds is told to come again."
+        else:
+            then = "The next client starts it anew."
+        log = self._log.info if is_normal else self._log.error
+        log("{name}: {verb}: {said}. {then}", name=name, verb="finished" if is_normal else "died", said=said, then=then)

@@ -1,0 +1,552 @@
+"""The WebSocket protocol: Autobahn's, from the moment that a request has been accepted.
+
+Autobahn does fragments, control frames, compression, the closing handshake and whatever breaks the protocol. What most
+messages are, a plain frame, :mod:`wshub.sockets.frames` takes out of the stream before Autobahn sees it; and where the
+transport is a plain socket, reading and writing go past Twisted's buffers as long as these are empty.
+
+Autobahn's traps: what `onOpen` and `onMessage` raise is lost; `sendClose` refuses codes that a server may well send,
+`sendCloseFrame` does not; `factory.server` and `log` are taken, so every name of ours on its classes has a prefix.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha1
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+import wshub
+from wshub import wire
+from wshub.answers import Headers
+from wshub.config import Settings
+from wshub.door.handshake import UpgradeRequest, choose_subprotocol
+from wshub.door.proxies import Source
+from wshub.poller import Poller
+from wshub.processes.link import ABNORMAL_CLOSURE, CLOSED_MEANWHILE, ServiceLink
+from wshub.processes.pending import Accepted
+from wshub.processes.process import escape
+from wshub.sockets.deflate import Deflater
+from wshub.sockets.frames import BINARY, TEXT, FrameReader
+from wshub.sockets.keepalive import SLOT, Keepalive
+from wshub.sockets.outbound import TRY_AGAIN_LATER, Outbound
+from wshub.sockets.rate import Rate
+from wshub.throttle import LineThrottle
+
+READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
+KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
+ENDED = "{service}: {client}, port {port}: closed after {seconds:.3f} s with {code}"  # in the log
+POLICY_VIOLATION = 1008
+NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+
+RESPONSE = "\r\n".join(
+    (
+        "HTTP/1.1 101 Switching Protocols",
+        f"Server: wshub/{wshub.__version__}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Accept: %s%s",
+        "",
+        "",
+    )
+)
+
+
+class QuietLog:
+    """In the place of Autobahn's logger, which has lines for each client that breaks the protocol: so has the hub."""
+
+    error = Logger(namespace="wshub").error
+
+    def _pass_over(self, *_: object, **__: object) -> None:
+        """Not worth a line, or worth one of the hub's."""
+
+    debug = info = warn = _pass_over
+
+
+class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
+    """One WebSocket, from the answer to its upgrade request to its end.
+
+    What Autobahn sets on each of its protocols when a connection is made, thirty attributes and more, is here on a
+    class that `HubFactory` makes: an instance has only what is its own.
+    """
+
+    log = QuietLog()
+    factory: "HubFactory"
+    transport: Any
+    maxMessagePayloadSize: int
+    wshub_link: ServiceLink
+    wshub_request: UpgradeRequest | None
+    wshub_source: Source | None
+    wshub_id = 0
+    """The socket id, once it is open."""
+    wshub_accepted: Accepted | None = None
+    """What its service has said to the request, if it was asked."""
+    wshub_fd = -1
+    """The socket's descriptor, while it is one of the poller's."""
+    wshub_receive: Callable[[int], bytes]
+    """The socket's `recv`, while it is one of the poller's."""
+    wshub_failure: tuple[int, str] | None = None
+    """Close code and reason, once the client has broken the protocol."""
+    closeHandshakeTimeout: float
+    wshub_heard = 0.0
+    """When anything last came, as `HubFactory.wshub_now` had it."""
+    wshub_max_plain = 0
+    """The size of the largest plain frame that is taken past Autobahn."""
+    wshub_end: Any = None
+    """The timer that drops a connection which does not get rid of its last bytes."""
+    wshub_pings: Rate | None = None
+    wshub_rate: Rate | None = None
+    wshub_began: float | None = None
+    """When it was opened, if its end is to be a line of the log."""
+    wshub_fragments = 0
+    """Frames of the message that is coming."""
+
+    websocket_version = 13
+    inside_message = False
+    current_frame: Any = None
+    _isMessageCompressed: bool
+
+    def __init__(self) -> None:
+        self.wshub_frames = FrameReader()
+
+    @cached_property
+    def utf8validator(self) -> Any:  # type: ignore[override]
+        """Autobahn's own: only for text that does not come as plain frames."""
+        return Utf8Validator()
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        """Who it is, as Autobahn has it in its log lines."""
+        return self.wshub_source.host if self.wshub_source else ""
+
+    # Beginning and end.
+
+    def connectionMade(self) -> None:
+        """The service has accepted: answer the upgrade request."""
+        self.factory.countConnections += 1
+        try:
+            self.transport.setTcpNoDelay(True)
+        except (AttributeError, OSError):
+            pass  # a Unix socket has no such thing
+        request = self.wshub_request
+        assert request is not None
+        subprotocol = choose_subprotocol(self.wshub_link.subprotocols, request.subprotocols)
+        headers: Headers = ()
+        if accepted := self.wshub_accepted:
+            subprotocol, headers = accepted.subprotocol or subprotocol, accepted.headers
+        if request.extensions and self.factory.wshub_settings.compression:
+            self.websocket_protocols = request.subprotocols
+            self.websocket_extensions = self._parseExtensionsHeader(request.extensions)
+            self._wskey = request.key
+            self.succeedHandshake((subprotocol, group(headers)))  # Autobahn's: it negotiates the extension
+        else:
+            self.websocket_protocol_in_use = subprotocol
+            self._wshub_start_polling()
+            self.sendData(make_response(request.key, subprotocol, headers))
+            self.state = self.STATE_OPEN
+            self.onOpen()
+
+    def onOpen(self) -> None:
+        """The answer is on its way: tell the service."""
+        source, request = self.wshub_source, self.wshub_request
+        assert source is not None
+        assert request is not None
+        self.wshub_request = None  # the service has it now
+        opening = (*request.describe(source), self.websocket_protocol_in_use)
+        self._wshub_start_polling()
+        self.transport.registerProducer(self, True)
+        self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
+        if self.factory.wshub_settings.access_log:
+            self.wshub_began = self.factory.reactor.seconds()
+        self.factory.opened(self)
+
+    def _onOpen(self) -> None:
+        """Called by Autobahn's handshake; its own would look for a TLS channel id that nobody asks for."""
+        self.onOpen()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._wshub_stop_polling()
+        super().connectionLost(reason)
+        if self.wshub_end:
+            self.wshub_end.cancel()
+        if self.wshub_backlog is not None:
+            self.wshub_link.counts.dropped[CLOSED_MEANWHILE] += self.wshub_backlog.clear()
+            self.wshub_backlog = None
+        self.factory.lost(self)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Called by Autobahn once, when the connection is gone."""
+        if self.wshub_is_given_up:
+            code, reason = TRY_AGAIN_LATER[0], TRY_AGAIN_LATER[1].decode()
+        elif not wasClean:
+            code, reason = ABNORMAL_CLOSURE, ""
+        elif self.failedByMe:  # what we found wrong tells more than the client's answer to it
+            code, reason = self.localCloseCode, (self.localCloseReason or b"").decode()
+        code = NO_STATUS if code is None else code
+        self.wshub_link.close(self.wshub_id, code, reason or "")
+        if self.wshub_began is not None:
+            self.factory.log_end(self, code, reason or "", self.wshub_began)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        """Called by Autobahn to drop the connection. After a whole closing handshake there is no reason to reset it."""
+        abort = abort and not self.wasClean
+        is_sent = self._wshub_is_clear() and self.wshub_backlog is None
+        self._wshub_stop_polling()
+        self.transport.unregisterProducer()  # it would keep the transport from closing
+        if not abort:
+            self.wshub_send_last()
+            if not is_sent:  # which its reader may never let happen
+                self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self._wshub_give_up)
+        super()._closeConnection(abort)
+
+    def _wshub_give_up(self) -> None:
+        self.wshub_end = None
+        self.wshub_drop()
+
+    # A client that breaks the protocol.
+
+    def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
+        """Called by Autobahn at whatever is wrong. First the service answers to what was right before it.
+
+        Until it has, nothing counts any more that the client sends: for Autobahn the connection is closing already.
+        """
+        if self.state == self.STATE_OPEN and self.wshub_failure is None:
+            self.wshub_failure = code, reason
+            self.wshub_log("broke the protocol", f"{code}, {reason}")
+            self.failedByMe = True
+            self.state = self.STATE_CLOSING
+            self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_synced)
+            self.wshub_link.sync(self.wshub_id)
+        elif not self._wshub_is_failing():
+            super()._fail_connection(code, reason)
+
+    def wshub_synced(self) -> None:
+        """Called by the link: the service has answered."""
+        if self.wshub_failure and self._wshub_is_failing():
+            self.state = self.STATE_OPEN
+            super()._fail_connection(*self.wshub_failure)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Called by Autobahn, also when the client closes while the service has not answered: do not wait, then."""
+        self.wshub_synced()
+        super().dropConnection(abort)
+
+    def _wshub_is_failing(self) -> bool:
+        return self.wshub_failure is not None and self.state == self.STATE_CLOSING and self.localCloseCode is None
+
+    def wshub_log(self, what: str, why: str) -> None:
+        """Say in the log what was wrong with this client."""
+        assert self.wshub_source is not None
+        self.factory.log_client(self.wshub_link.name, self.wshub_source.host or "a client", what, why)
+
+    # Reading.
+
+    def dataReceived(self, data: bytes) -> None:
+        self.wshub_heard = self.factory.wshub_now
+        if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
+            data = self.wshub_frames.read(data, self.wshub_max_plain, self._wshub_take)
+            if data:
+                self._dataReceived(data)
+        else:
+            self._dataReceived(self.wshub_frames.give_back() + data)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Called by Autobahn with a message that was not a plain frame."""
+        if self.state == self.STATE_OPEN:  # it goes on delivering while it closes (RFC 6455, section 5.5.1, lets it)
+            self._wshub_take(BINARY if isBinary else TEXT, payload)
+
+    def _wshub_take(self, opcode: int, message: bytes | bytearray) -> None:
+        self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
+
+    def wshub_take_limited(self, opcode: int, message: bytes | bytearray) -> None:
+        """What `_wshub_take` is where there is a `max_message_rate`."""
+        if self.state != self.STATE_OPEN:
+            return  # it was among those that came with one too many
+        if self.wshub_rate is None:
+            self.wshub_rate = Rate(self.factory.wshub_settings.max_message_rate)
+        if self.wshub_rate.is_exceeded(self.factory.reactor.seconds()):
+            self._fail_connection(POLICY_VIOLATION, "Too many messages.")
+        else:
+            self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
+
+    def onPing(self, payload: bytes) -> None:
+        """Called by Autobahn."""
+        if self.state != self.STATE_OPEN:
+            return
+        if self.wshub_pings is None:
+            self.wshub_pings = Rate(self.factory.wshub_settings.max_ping_rate)
+        if self.wshub_pings.is_exceeded(self.factory.reactor.seconds()):
+            self._fail_connection(POLICY_VIOLATION, "Too many pings.")
+        else:
+            super().onPing(payload)
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """Called by Autobahn with each message that is not a plain frame."""
+        super().onMessageBegin(isBinary)
+        self.wshub_fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Called by Autobahn with each frame of it."""
+        super().onMessageFrameBegin(length)
+        self.wshub_fragments += 1
+        if self.wshub_fragments > self.factory.wshub_settings.max_fragments and not self.failedByMe:
+            self._fail_connection(POLICY_VIOLATION, "Too many fragments.")
+
+    def onFrameData(self, payload: bytes) -> None:
+        """Called by Autobahn with what has come of a frame.
+
+        False would mean that it has given up on the message, but is also why it never gets to the end of that frame
+        then, and keeps all that comes after it.
+        """
+        if super().onFrameData(payload) is False:
+            self._isMessageCompressed = self.utf8validateIncomingCurrentMessage = False
+
+    def wshub_last_sign(self, now: float) -> float:
+        """Called by `Keepalive`: when it last said anything, or took something of what waits for it.
+
+        While it takes nothing it may say what it will. While the service does not keep up, nothing is read from its
+        clients, and their silence says nothing.
+        """
+        if self.wshub_link.is_paused:
+            self.wshub_heard = now
+        return self.wshub_took if self.wshub_is_full else max(self.wshub_heard, self.wshub_took)
+
+    def _wshub_readable(self) -> None:
+        """Called by the poller."""
+        try:
+            data = self.wshub_receive(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.dataReceived(data)
+        else:
+            self._wshub_stop_polling()
+            self.transport.startReading()  # the reactor will meet the same, and close in its own way
+
+    def _wshub_start_polling(self) -> None:
+        if self.wshub_fd < 0 and isinstance(self.transport, Connection) and not self.transport.TLS:
+            self.wshub_fd = self.transport.fileno()
+            self.wshub_receive = self.transport.socket.recv
+            self.transport.stopReading()
+            self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
+
+    def _wshub_stop_polling(self) -> None:
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.remove(self.wshub_fd)
+            self.wshub_fd = -1
+            self.wshub_set_direct(None)
+
+    def wshub_pause(self) -> None:
+        """Called by the link: the service has more than enough to read."""
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.pause(self.wshub_fd)
+        else:
+            self.transport.pauseProducing()
+
+    def wshub_resume(self) -> None:
+        """Called by the link: the service has caught up."""
+        self.wshub_heard = self.factory.wshub_now
+        if self.wshub_fd >= 0:
+            self.factory.wshub_poller.resume(self.wshub_fd)
+        else:
+            self.transport.resumeProducing()
+
+    # Writing; the rest of it is `Outbound`'s.
+
+    def wshub_may_send(self) -> bool:
+        """Whether messages may still be sent: also to a client that has broken the protocol, until it is closed."""
+        return self.state == self.STATE_OPEN or self._wshub_is_failing()
+
+    def wshub_close(self, code: int, reason: bytes) -> None:
+        """Called by the link, by the hub when it stops, and for a client that is too slow."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code, reason)
+        else:
+            self.wshub_synced()  # if it waits for the service: that has said its last
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Send a close frame, ours or Autobahn's; nothing comes after it."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.wshub_set_direct(None)
+
+    def wshub_drop(self) -> None:
+        """Called by the hub when a client does not answer in time."""
+        self.transport.abortConnection()
+
+
+class HubFactory(WebSocketServerFactory):
+    """Makes a `HubProtocol` for each accepted upgrade request."""
+
+    def __init__(self, reactor: Any, settings: Settings, poller: Poller) -> None:
+        super().__init__(server=f"wshub/{wshub.__version__}", reactor=reactor)
+        self.wshub_settings = settings
+        self.wshub_poller = poller
+        self.setProtocolOptions(
+            failByDrop=False,  # a client that breaks the protocol is told so with a close frame
+            echoCloseCodeReason=True,  # "typically echoes the status code" (RFC 6455, section 5.5.1)
+            closeHandshakeTimeout=settings.close_timeout,
+            maxMessagePayloadSize=settings.max_message_size,
+            maxFramePayloadSize=settings.max_frame_size,
+        )
+        self.openHandshakeTimeout = 0  # it has come already
+        self.protocol: Any = self._protocol_class()
+        self._deflater = Deflater()
+        self.wshub_now = 0.0
+        """The time, in seconds, when somebody last looked; `SLOT` ago at most while there are connections."""
+        self.wshub_full: set[HubProtocol] = set()
+        """Those whose transport is full."""
+        self._empty: list[Deferred[None]] = []
+        self._keepalive: Keepalive[HubProtocol] = Keepalive(settings.ping_interval, settings.ping_timeout)
+        self._watch: Any = None
+        self._throttle = LineThrottle()
+        self._log = Logger(namespace="wshub")
+
+    def make(
+        self, request: UpgradeRequest, link: ServiceLink, source: Source, accepted: Accepted | None = None
+    ) -> HubProtocol:
+        """The protocol that answers `request` with a 101 as soon as it gets its transport."""
+        protocol: HubProtocol = self.protocol()
+        protocol.factory = self
+        protocol.wshub_request = request
+        protocol.wshub_link = link
+        protocol.wshub_source = source
+        if accepted:
+            protocol.wshub_accepted = accepted
+            protocol.wshub_id = accepted.socket_id
+        return protocol
+
+    def compress(self, frames: list[bytes], window_bits: int) -> list[bytes]:
+        """The compressed form of frames, made once a turn for all protocols with such a window."""
+        if self._deflater.is_empty:
+            self.wshub_poller.at_end_of_turn(self._deflater.forget)
+        return [self._deflater.compress(frame, window_bits) for frame in frames]
+
+    def when_empty(self) -> "Deferred[None]":
+        """Fires when there is no WebSocket, or no more."""
+        empty: Deferred[None] = Deferred()
+        self._empty.append(empty)
+        self._tell_if_empty()
+        return empty
+
+    def opened(self, protocol: HubProtocol) -> None:
+        """Called by each protocol when it is open."""
+        if self.wshub_settings.ping_interval:
+            if self._watch is None:
+                self.wshub_now = self.reactor.seconds()
+                self._watch = self.reactor.callLater(SLOT, self._look_for_silence)
+            protocol.wshub_heard = self.wshub_now
+            self._keepalive.add(protocol, self.wshub_now)
+
+    def lost(self, protocol: HubProtocol) -> None:
+        """Called by each protocol at its end."""
+        self._keepalive.remove(protocol)
+        self.wshub_full.discard(protocol)
+        self._tell_if_empty()
+
+    def log_client(self, service: str, client: str, what: str, why: str) -> None:
+        """A line of the log about a client of a service; of the same kind of line only so many are written."""
+        left_out = self._throttle.admit(what, self.reactor.seconds())
+        if left_out is not None:
+            more = f" ({left_out} more such lines were left out)" if left_out else ""
+            self._log.info(
+                "{service}: {client} {what}: {why}{more}",
+                service=service,
+                client=escape(client),
+                what=what,
+                why=escape(why),
+                more=more,
+            )
+
+    def log_end(self, protocol: HubProtocol, code: int, reason: str, began: float) -> None:
+        """The line of a WebSocket that has ended, one for each: no client can cause more of them than connections."""
+        source = protocol.wshub_source
+        assert source is not None
+        self._log.info(
+            ENDED + ": {reason}" if reason else ENDED,
+            service=protocol.wshub_link.name,
+            client=escape(source.host) or "a Unix socket's client",
+            port=source.port,
+            seconds=self.reactor.seconds() - began,
+            code=code,
+            reason=escape(reason),
+        )
+
+    def _look_for_silence(self) -> None:
+        self._watch = None
+        self.wshub_now = now = self.reactor.seconds()
+        for each in self.wshub_full:
+            each.wshub_look_for_progress(now)
+        to_ping, silent = self._keepalive.look(now)
+        for each in to_ping:
+            each.sendPing()
+        for each in silent:
+            each.wshub_log("is gone", f"no answer to a ping within {self.wshub_settings.ping_timeout:g} s")
+            each.wshub_drop()
+        if self.countConnections:
+            self._watch = self.reactor.callLater(SLOT, self._look_for_silence)
+
+    def _tell_if_empty(self) -> None:
+        if not self.countConnections:
+            if self._watch:
+                self._watch.cancel()
+                self._watch = None
+            waiting, self._empty = self._empty, []
+            for empty in waiting:
+                empty.callback(None)
+
+    def _protocol_class(self) -> type[HubProtocol]:
+        """`HubProtocol` with everything that Autobahn sets on a new protocol, this factory's options included."""
+        model = WebSocketServerProtocol()
+        model.factory = self
+        model._connectionMade()
+        self.countConnections = 0
+        ours = {*vars(HubProtocol), *vars(Outbound), "factory"}
+        attributes = {name: value for name, value in vars(model).items() if name not in ours}
+        limits = (self.wshub_settings.max_message_size, self.wshub_settings.max_frame_size)
+        attributes["wshub_max_plain"] = min(filter(None, limits))
+        attributes["perMessageCompressionAccept"] = staticmethod(accept_deflate)  # a function is no option on a class
+        if self.wshub_settings.max_message_rate:
+            attributes["_wshub_take"] = HubProtocol.wshub_take_limited
+        return type("HubProtocol", (HubProtocol,), {**attributes, "is_open": Unobserved(), "is_closed": Unobserved()})
+
+
+class Unobserved:
+    """In the place of Autobahn's two futures, which cost a Deferred each and which nobody waits for."""
+
+    def callback(self, result: object) -> None:
+        """It has happened."""
+
+
+def make_response(key: str, subprotocol: str | None, headers: Headers = ()) -> bytes:
+    """The 101 that accepts an upgrade request (RFC 6455, section 4.2.2)."""
+    accept = b64encode(sha1(key.encode() + GUID, usedforsecurity=False).digest()).decode()
+    more = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
+    if headers:
+        more += "".join(f"\r\n{name}: {value}" for name, value in headers)
+    return (RESPONSE % (accept, more)).encode()
+
+
+def group(headers: Headers) -> dict[str, list[str]]:
+    """Headers as Autobahn wants them: the values of each name."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
+    """Agree to the first permessage-deflate that a client offers (RFC 7692); see `wshub.sockets.deflate`."""
+    for offer in offers:
+        if isinstance(offer, PerMessageDeflateOffer):
+            return PerMessageDeflateOfferAccept(offer, no_context_takeover=True)
+    return None
