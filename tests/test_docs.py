@@ -20,7 +20,7 @@ from wshub.cli import COMMANDS
 from wshub.commands.completion import find_options
 from wshub.config import Settings, read_file
 from wshub.door.first_request import SWEEP
-from wshub.processes.link import _TABLE, KILL, Event, State
+from wshub.processes.life import KILL, TABLE, Event, State
 from wshub.processes.process import KILL_DELAY
 from wshub.service.coroutines import AsyncService
 from wshub.service.handlers import Service
@@ -331,7 +331,7 @@ def test_the_life_of_a_service_is_the_links():
     for event, *cells in ((cells[0], *cells[2:]) for cells in rows):
         for state, cell in zip(heading[2:], cells, strict=True):
             before = State[state]
-            after, kill = _TABLE.get((before, Event[event]), (before, not KILL))
+            after, kill = TABLE.get((before, Event[event]), (before, not KILL))
             says = cell.removesuffix(" †") or state
             assert (State[says], cell.endswith("†")) == (after, kill), f"{event} in {state}"
 

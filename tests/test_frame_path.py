@@ -15,8 +15,8 @@ from wshub import wire
 from wshub.config import Settings
 from wshub.door.handshake import parse_head, parse_upgrade
 from wshub.door.proxies import Source
+from wshub.sockets.factory import HubFactory, accept_deflate
 from wshub.sockets.frames import BINARY, TEXT, make_frame
-from wshub.sockets.websocket import HubFactory, accept_deflate
 
 LIMIT = 70_000
 HEAD = (

@@ -30,6 +30,7 @@ LAYERS = {
         "wshub.sockets.keepalive",
         "wshub.monitoring.levels",
         "wshub.door.limits",
+        "wshub.processes.life",
         "wshub.processes.link",
         "wshub.monitoring.metrics",
         "wshub.door.origins",
@@ -52,6 +53,7 @@ LAYERS = {
         "wshub.monitoring.inspection",
         "wshub.monitoring.logs",
         "wshub.monitoring.notify",
+        "wshub.sockets.factory",
         "wshub.sockets.outbound",
         "wshub.processes.orphans",
         "wshub.processes.pipes",
@@ -80,7 +82,7 @@ SHELL = 2
 """From this layer up there is a reactor."""
 
 ONLY = {
-    "autobahn": {"wshub.sockets.websocket"},
+    "autobahn": {"wshub.sockets.factory", "wshub.sockets.websocket"},
     "websockets": {"wshub.sockets.frames", "wshub.commands.bench", "wshub.commands.call", "wshub.commands.connection"},
 }
 """Distributions that only these modules import."""

@@ -21,7 +21,7 @@ from wshub.processes.link import GOING_AWAY, Socket
 from wshub.processes.orphans import reap_orphans
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
-from wshub.sockets.websocket import HubFactory
+from wshub.sockets.factory import HubFactory
 
 BATCH = 256  # connections that are closed in one turn
 

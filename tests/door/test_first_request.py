@@ -12,7 +12,7 @@ from wshub.door.first_request import MAX_LOGGED, SWEEP, PortFactory
 from wshub.poller import Poller
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
-from wshub.sockets.websocket import HubFactory
+from wshub.sockets.factory import HubFactory
 from wshub.throttle import LINES
 
 UPGRADE = (

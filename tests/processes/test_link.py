@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wshub.processes.link
+import wshub.processes.life
 from wshub import wire
 from wshub.errors import HubStopping, ServiceDied, ServiceFailed, WireError
-from wshub.processes.link import CLOSED_MEANWHILE, SERVICE_DIED, Event, ServiceLink, State
+from wshub.processes.life import Event, State
+from wshub.processes.link import CLOSED_MEANWHILE, SERVICE_DIED, ServiceLink
 from wshub.processes.pending import ENDED, LATE, LEFT, REFUSED, Accepted
 from wshub.service.channel import Channel
 from wshub.service.client import Client
@@ -109,7 +110,7 @@ def heard(link):
 
 def cells():
     """The table in the module's docstring: where each event leads from each state, and whether it kills."""
-    header, *rows = re.search(r"    event .*?\n\n", wshub.processes.link.__doc__, re.DOTALL)[0].rstrip().splitlines()
+    header, *rows = re.search(r"    event .*?\n\n", wshub.processes.life.__doc__, re.DOTALL)[0].rstrip().splitlines()
     table = {}
     for state in (State.STARTING, State.READY, State.STOPPING):
         start = header.index(state.name)

@@ -14,7 +14,8 @@ from twisted.logger import globalLogPublisher
 
 from wshub.poller import Poller
 from wshub.processes.confinement import Confinement
-from wshub.processes.link import Event, ServiceLink, State
+from wshub.processes.life import Event, State
+from wshub.processes.link import ServiceLink
 from wshub.processes.process import KILL_DELAY, MAX_LINE, OUTPUT_DELAY, ServiceProcess, describe_exit, escape
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import BINARY, DATA, NEWSOCKET

@@ -17,7 +17,8 @@ from wshub.errors import (
     ServiceUnavailable,
 )
 from wshub.poller import Poller
-from wshub.processes.link import ServiceLink, State
+from wshub.processes.life import State
+from wshub.processes.link import ServiceLink
 from wshub.processes.supervisor import EXIT_TIME, ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import HEARTBEAT

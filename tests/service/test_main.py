@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from wshub.processes.link import ServiceLink, State
+from wshub.processes.life import State
+from wshub.processes.link import ServiceLink
 from wshub.service import __main__ as main_module
 from wshub.service.__main__ import MAX_TRACEBACK, format_traceback, put_on_path
 from wshub.service.declare import declared_subprotocols

@@ -10,8 +10,8 @@ import wshub.sockets.deflate
 from wshub.config import Settings
 from wshub.poller import Poller
 from wshub.sockets.deflate import COMPRESSED, Deflater, compress_frame
+from wshub.sockets.factory import HubFactory
 from wshub.sockets.frames import BINARY, TEXT, make_frame, split_frame
-from wshub.sockets.websocket import HubFactory
 from wshub.testing import FakeReactor
 
 WINDOWS = st.integers(9, 15)

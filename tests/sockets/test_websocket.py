@@ -19,11 +19,11 @@ from wshub.accounting import Counts
 from wshub.config import Settings
 from wshub.door.first_request import MAX_EARLY, SWEEP, PortFactory
 from wshub.poller import Poller
-from wshub.processes.link import Event
+from wshub.processes.life import Event
 from wshub.processes.pending import ENDED, LATE, LEFT
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
-from wshub.sockets.websocket import HubFactory
+from wshub.sockets.factory import HubFactory
 from wshub.testing import FakeProcess, FakeReactor
 from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, SYNC, encode_close
 

@@ -41,12 +41,13 @@ from wshub.door.handshake import (
 from wshub.door.proxies import Source
 from wshub.door.proxy_protocol import read_proxy_header
 from wshub.errors import HttpError, HubStopping, ServiceCrashing, ServiceFailed, ServiceLate, ServiceUnavailable
-from wshub.processes.link import ServiceLink, State
+from wshub.processes.life import State
+from wshub.processes.link import ServiceLink
 from wshub.processes.pending import ENDED, LATE, LEFT, Accepted
 from wshub.processes.process import escape
 from wshub.resource import UrlNode, find_node
 from wshub.routing import format_route
-from wshub.sockets.websocket import HubFactory
+from wshub.sockets.factory import HubFactory
 from wshub.throttle import LineThrottle
 
 MAX_EARLY = 64 << 10  # bytes that a client may send before it has its answer; RFC 6455, section 4.1, allows none

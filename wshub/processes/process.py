@@ -27,7 +27,8 @@ from wshub.errors import WireError
 from wshub.monitoring.levels import read_level
 from wshub.poller import Poller
 from wshub.processes.confinement import Confinement
-from wshub.processes.link import Event, ServiceLink
+from wshub.processes.life import Event
+from wshub.processes.link import ServiceLink
 from wshub.processes.pipes import PipeReader, PipeWriter, grow_pipe
 from wshub.terminal import escape as escape  # noqa: PLC0414 - also for those who look for it here
 from wshub.wire import FROM_HUB, TO_HUB

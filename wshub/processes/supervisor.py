@@ -22,7 +22,8 @@ from wshub.errors import (
 )
 from wshub.poller import Poller
 from wshub.processes.confinement import make_confinement
-from wshub.processes.link import Event, ServiceLink, State
+from wshub.processes.life import Event, State
+from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess, escape
 from wshub.processes.restart import RestartPolicy
 from wshub.processes.run import Fingerprint, Record, Run, fingerprint
