@@ -20,7 +20,7 @@ run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

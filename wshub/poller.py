@@ -106,11 +106,11 @@ class Poller:
 
         As long as that concerns nothing of the reactor's, go on waiting here.
         """
-        reactor = self._reactor
+        reactor, is_one_turn = self._reactor, delay is not None and not delay
         while self._epoll is not None:
             events = self._epoll.poll(delay, MAX_EVENTS)
             self._read(events)
-            if not events or (self._reactor_fd, select.EPOLLIN) in events:
+            if is_one_turn or not events or (self._reactor_fd, select.EPOLLIN) in events:
                 break
             delay = reactor.timeout()
             if not delay and delay is not None:

@@ -205,7 +205,7 @@ def test_empty_fragments(hub: HubProcess) -> None:
         assert client.read_close() == (1008, "Too many fragments.")
         client.finish(1008)
     hub.wait_for_log("/echo: 127.0.0.1 broke the protocol: 1008, Too many fragments.")
-    assert len(hub.search("Too many fragments")) == 1
+    assert len(hub.search("broke the protocol: 1008, Too many fragments")) == 1
 
 
 def test_pings_without_end(hub: HubProcess) -> None:
@@ -364,7 +364,7 @@ def test_stopped_client_for_which_much_waits(start_hub: StartHub, tmp_path: Path
             assert time.monotonic() - began < 4.5
             time.sleep(0.1)
         print(f"gone after {time.monotonic() - began:.2f} s")
-    assert len(hub.search("closed")) == 1
+    assert len(hub.search(r"\[service /feeds#info\] closed")) == 1
 
 
 def test_slow_reader_is_no_dead_one(start_hub: StartHub, tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ def test_messages_are_dropped_whole(start_hub: StartHub, policy: str) -> None:
         assert (after, numbers[-1]) == (301, 301)  # the first, as many as there was room for
     assert len(numbers) < 300
     assert len(hub.search("is too slow")) == 1
-    assert len(hub.search("drained")) == 1
+    assert hub.search("drained")
     assert before >= 1
 
 

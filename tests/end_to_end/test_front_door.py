@@ -525,6 +525,7 @@ def test_more_clients_than_descriptors(hub: HubProcess) -> None:
             assert cpu_seconds(hub) - before < 0.1
             first = stack.pop_all()
             first.close()
+        eventually(lambda: hub.upgrade("/late").status == 101, "room for a service")
         with hub.connect("/late") as client:
             assert str(client.recv(WAIT)).startswith("127.0.0.1 ")
         eventually(lambda: hub.upgrade("/echo").status == 101, "room again")
@@ -636,7 +637,7 @@ def test_stalled_tls_handshake(tls_hub: HubProcess) -> None:
         began = time.monotonic()
         lived = [seconds_until_closed(each, began) for each in (silent, half, done, answered)]
     assert 4 < max(lived) < 5.5, lived
-    assert len(tls_hub.search("no whole request within 5 seconds")) == 4
+    assert len(tls_hub.wait_for_logs("no whole request within 5 seconds", 4)) == 4
 
 
 def test_refused_tls_client_that_stays(tls_hub: HubProcess) -> None:

@@ -41,7 +41,6 @@ from wshub.door.handshake import (
 from wshub.door.proxies import Source
 from wshub.door.proxy_protocol import read_proxy_header
 from wshub.errors import HttpError, HubStopping, ServiceCrashing, ServiceFailed, ServiceLate, ServiceUnavailable
-from wshub.processes.life import State
 from wshub.processes.link import ServiceLink
 from wshub.processes.pending import ENDED, LATE, LEFT, Accepted
 from wshub.processes.process import escape
@@ -142,8 +141,8 @@ class FirstRequest(Protocol):
         self.factory.forget(self)
         self._link, self._data = link, self._data[end:]
         link.when_ready(partial(self._service_answers, request))
-        if link.state is State.STARTING:
-            self.transport.pauseProducing()
+        if not (self._successor or self._is_refused or self._asked):
+            self.transport.pauseProducing()  # it waits: nothing more of it is read, nor is its place given away
 
     def _service_answers(self, request: UpgradeRequest, why_not: ServiceUnavailable | None) -> None:
         link = self._link
