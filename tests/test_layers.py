@@ -31,6 +31,7 @@ LAYERS = {
         "wshub.monitoring.levels",
         "wshub.door.limits",
         "wshub.processes.life",
+        "wshub.processes.lifetime",
         "wshub.processes.link",
         "wshub.monitoring.metrics",
         "wshub.door.origins",

@@ -84,6 +84,9 @@ SLOW = 14
 RESTARTS = ("permanent", "transient", "temporary")
 """What a service's `restart` may be; OTP's words."""
 
+LIFETIMES = ("lazy", "eager")
+"""What a service's `lifetime` may be."""
+
 SLOW_CLIENTS = ("close", "drop-oldest", "drop-newest", "pause")
 """What a service's `slow_clients` may be."""
 

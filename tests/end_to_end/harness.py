@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -27,6 +28,17 @@ WAIT = 10.0  # seconds until a test gives up; on an idle machine nothing here ta
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 EXAMPLES = Path(__file__).parents[2] / "services"
 LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+_ports = count(20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+
+
+def find_free_port() -> int:
+    """A port that nobody has, and nobody gets: below those that the system gives away, and another for each test."""
+    while True:
+        port = next(_ports)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def eventually(holds: Callable[[], Any], what: str, timeout: float = WAIT) -> Any:

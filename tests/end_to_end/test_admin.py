@@ -20,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
-from .harness import LOOPBACK, TWISTD, WAIT, HubProcess, closed_with, eventually, processes_in
+from .harness import LOOPBACK, TWISTD, WAIT, HubProcess, closed_with, eventually, find_free_port, processes_in
 
 StartHub = Callable[..., HubProcess]
 Sample = tuple[str, tuple[str, ...]]
@@ -412,8 +412,7 @@ def test_socket_activation(tmp_path: Path) -> None:
     """systemd opens the port and starts the hub at the first connection, which is served."""
     (tmp_path / "services").mkdir()
     shutil.copy(Path(__file__).parents[2] / "services" / "echo.py", tmp_path / "services")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     command = [TWISTD, "-n", "--pidfile=", "wshub", "--port", "systemd:domain=INET:name=ws"]
     process = subprocess.Popen(
         ["systemd-socket-activate", f"--listen=127.0.0.1:{port}", "--fdname=ws", *command],
@@ -458,8 +457,7 @@ def test_a_socket_from_elsewhere(tmp_path: Path) -> None:
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='x')\n"
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     command = [TWISTD, "-n", "--pidfile=", "wshub", "--port", "systemd:domain=INET:index=0"]
     process = subprocess.Popen(
         [sys.executable, "-c", hand_over, str(port), *command],

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,17 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect, unix_connect
 
-from .harness import EXAMPLES, TWISTD, WAIT, HubProcess, closed_with, eventually, processes_in, zombies_of
+from .harness import (
+    EXAMPLES,
+    TWISTD,
+    WAIT,
+    HubProcess,
+    closed_with,
+    eventually,
+    find_free_port,
+    processes_in,
+    zombies_of,
+)
 
 StartHub = Callable[..., HubProcess]
 
@@ -351,8 +360,7 @@ def test_full_disk_under_the_log(tmp_path: Path) -> None:
     )
     for number in range(10):
         shutil.copy(EXAMPLES / "echo.py", tmp_path / "services" / f"echo{number}.py")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     log = small / "log"
     command = [TWISTD, "-n", "--pidfile=", f"--logfile={log}", "wshub", "--port", f"tcp:{port}:interface=127.0.0.1"]
     with subprocess.Popen(command, cwd=tmp_path) as hub:

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from .harness import WAIT, HubProcess, Response, eventually, make_upgrade
+from .harness import WAIT, HubProcess, Response, eventually, find_free_port, make_upgrade
 
 CHECKOUT = Path(__file__).parents[2]
 DEPLOY = CHECKOUT / "deploy"
@@ -143,14 +143,6 @@ class Nginx:
             self.process.wait(WAIT)
         finally:
             self.process.kill()
-
-
-def find_free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 StartNginx = Callable[..., Nginx]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from .harness import WAIT, HubProcess, closed_with, eventually, make_upgrade, processes_in, read_response
+from .harness import (
+    WAIT,
+    HubProcess,
+    closed_with,
+    eventually,
+    find_free_port,
+    make_upgrade,
+    processes_in,
+    read_response,
+)
 
 StartHub = Callable[..., HubProcess]
 MiB = 1 << 20
@@ -185,8 +193,7 @@ def test_nothing_is_lost_when_it_stops(start_hub: StartHub, tmp_path: Path) -> N
 
 def test_killed_hub_leaves_nobody(tmp_path: Path) -> None:
     """After kill -9 of the hub all services end by themselves within two seconds, and a new one starts at once."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     hub = HubProcess(tmp_path, port=f"tcp:{port}:interface=127.0.0.1")
     for name, source in LAST_WORDS.items():
         hub.save(f"{name}.py", source)

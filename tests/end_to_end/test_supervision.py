@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,7 +15,17 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from .harness import WAIT, HubProcess, closed_with, cpu_time, eventually, make_upgrade, processes_in, zombies_of
+from .harness import (
+    EXAMPLES,
+    WAIT,
+    HubProcess,
+    closed_with,
+    cpu_time,
+    eventually,
+    make_upgrade,
+    processes_in,
+    zombies_of,
+)
 
 StartHub = Callable[..., HubProcess]
 
@@ -353,10 +364,15 @@ def test_idle_service(start_hub: StartHub) -> None:
 
 
 def test_eager_service(start_hub: StartHub, tmp_path: Path) -> None:
-    """A service in `eager` runs before its first client, and comes back without one after kill -9."""
+    """A service in `eager`, or one that says so itself, runs before its first client, and comes back after kill -9."""
     (tmp_path / "wshub.toml").write_text('eager = "/echo"\n')
+    folder = tmp_path / "services"
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "keen.py").write_text('import wshub\n\nclass Service(wshub.Service):\n    lifetime = "eager"\n')
     hub = start_hub("-c", "wshub.toml")
     hub.wait_for_log("/echo: running")
+    hub.wait_for_log("/keen: running")
+    assert not hub.search("/clock: started")
     os.kill(hub.pid_of("/echo"), signal.SIGKILL)
     hub.wait_for_logs("/echo: running", 2)
 

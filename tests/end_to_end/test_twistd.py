@@ -14,7 +14,7 @@ from websockets.sync.client import connect, unix_connect
 
 import wshub
 
-from .harness import LOOPBACK, TWISTD, WAIT, HubProcess, closed_with, eventually, processes_in
+from .harness import LOOPBACK, TWISTD, WAIT, HubProcess, closed_with, eventually, find_free_port, processes_in
 
 StartHub = Callable[..., HubProcess]
 
@@ -176,8 +176,7 @@ def test_endpoints(tmp_path: Path) -> None:
 
 def test_host(tmp_path: Path) -> None:
     """--host is the address at which port numbers listen, an IPv6 one too."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     hub = HubProcess(tmp_path, "--host", "::1", port=str(port))
     try:
         assert (hub.host, hub.port) == ("::1", port)

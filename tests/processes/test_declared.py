@@ -88,3 +88,15 @@ def test_slow_clients_that_cannot_be(policy):
         declare(SimpleNamespace(slow_clients=policy), 15.0)
     with pytest.raises(WireError, match="slow_clients"):
         parse_declared({"slow_clients": str(policy)})
+
+
+@pytest.mark.parametrize("lifetime", ["hasty", None, "Eager"])
+def test_lifetime_that_cannot_be(lifetime):
+    """The author is told, though the hub has read it from the source before."""
+    with pytest.raises(ValueError, match="lifetime must be one of lazy, eager, not"):
+        declare(SimpleNamespace(lifetime=lifetime), 15.0)
+
+
+def test_lifetime_is_not_said():
+    """The hub knows it."""
+    assert "lifetime" not in declare(SimpleNamespace(lifetime="eager"), 15.0)

@@ -23,6 +23,7 @@ from wshub.errors import (
 from wshub.poller import Poller
 from wshub.processes.confinement import make_confinement
 from wshub.processes.life import Event, State
+from wshub.processes.lifetime import is_eager
 from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess, escape
 from wshub.processes.restart import RestartPolicy
@@ -124,7 +125,10 @@ class ServiceSupervisor:
         return run.process if run else self._retiring.get(route)
 
     def start(self) -> None:
-        """Start the services that run without clients."""
+        """Start the services that run without clients: those of the setting, and those that declare it."""
+        for route in self.tree.folder.routes():
+            if route not in self._eager and is_eager(self.tree.folder.module(route)):
+                self._eager.append(route)
         for route in self._eager:
             self._start_again(route)
 

@@ -28,6 +28,9 @@ class HookedService:
     slow_clients = "close"
     """What happens when more than the hub's `max_backlog` waits for a client that does not read: `close` it with 1013,
     `drop-oldest` or `drop-newest` message, or `pause` the whole service's sending until there is room."""
+    lifetime: str = "lazy"
+    """``lazy``: started by its first client; ``eager``: by the hub when it starts. A plain assignment in the class."""
+
     restart: str = "transient"
     """After which of its ends the hub is to start it anew: ``permanent``, ``transient`` or ``temporary``."""
 

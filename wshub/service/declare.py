@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wshub.service.base import HookedService
-from wshub.wire import RESTARTS, SLOW_CLIENTS
+from wshub.wire import LIFETIMES, RESTARTS, SLOW_CLIENTS
 
 
 def declare(service: object, hang_timeout: float) -> dict[str, str]:
@@ -20,6 +20,9 @@ def declare(service: object, hang_timeout: float) -> dict[str, str]:
         declared["restart"] = restart
     if isinstance(service, HookedService) and service._wants_requests():
         declared["on_request"] = "yes"
+    lifetime = getattr(service, "lifetime", "lazy")  # the hub reads it from the source: here it is only checked
+    if not callable(lifetime) and lifetime not in LIFETIMES:
+        raise ValueError(f"lifetime must be one of {', '.join(LIFETIMES)}, not {lifetime!r}")
     slow_clients = getattr(service, "slow_clients", "close")
     if not callable(slow_clients):
         if slow_clients not in SLOW_CLIENTS:
