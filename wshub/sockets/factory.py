@@ -93,9 +93,12 @@ class HubFactory(WebSocketServerFactory):
         self.wshub_full.discard(protocol)
         self._tell_if_empty()
 
-    def log_client(self, service: str, client: str, what: str, why: str) -> None:
-        """A line of the log about a client of a service; of the same kind of line only so many are written."""
-        left_out = self._throttle.admit(what, self.reactor.seconds())
+    def log_client(self, service: str, client: str, what: str, why: str, code: int = 0) -> None:
+        """A line of the log about a client of a service.
+
+        Of lines with the same `what` and close code only so many are written: a flood of one fault hides no other.
+        """
+        left_out = self._throttle.admit(f"{what} {code}", self.reactor.seconds())
         if left_out is not None:
             more = f" ({left_out} more such lines were left out)" if left_out else ""
             self._log.info(

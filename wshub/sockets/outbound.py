@@ -154,7 +154,7 @@ class Outbound:
         """Begin the closing handshake."""
         raise NotImplementedError
 
-    def wshub_log(self, what: str, why: str) -> None:
+    def wshub_log(self, what: str, why: str, code: int = 0) -> None:
         """Say in the log what was wrong with this client."""
         raise NotImplementedError
 

@@ -211,7 +211,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         """
         if self.state == self.STATE_OPEN and self.wshub_failure is None:
             self.wshub_failure = code, reason
-            self.wshub_log("broke the protocol", f"{code}, {reason}")
+            self.wshub_log("broke the protocol", f"{code}, {reason}", code)
             self.failedByMe = True
             self.state = self.STATE_CLOSING
             self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_synced)
@@ -233,10 +233,10 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     def _wshub_is_failing(self) -> bool:
         return self.wshub_failure is not None and self.state == self.STATE_CLOSING and self.localCloseCode is None
 
-    def wshub_log(self, what: str, why: str) -> None:
+    def wshub_log(self, what: str, why: str, code: int = 0) -> None:
         """Say in the log what was wrong with this client."""
         assert self.wshub_source is not None
-        self.factory.log_client(self.wshub_link.name, self.wshub_source.host or "a client", what, why)
+        self.factory.log_client(self.wshub_link.name, self.wshub_source.host or "a client", what, why, code)
 
     # Reading.
 
