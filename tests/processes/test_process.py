@@ -1,5 +1,6 @@
 """The process of a service, with a fake one: its pipes, its output, its end."""
 
+import gc
 import os
 import signal
 import sys
@@ -58,6 +59,7 @@ def test_command(started: Started, tmp_path: Path) -> None:
 
 def test_nothing_stays_open(reactor: FakeReactor, tmp_path: Path) -> None:
     """The pipes of a process are closed when it has exited, and at once when the system has no process to give."""
+    gc.collect()  # what other tests have left is closed now, and not in the middle
     before = os.listdir("/proc/self/fd")
     started = Started(reactor, tmp_path)
     assert len(os.listdir("/proc/self/fd")) == len(before) + 5  # two ends are the fake's own, one is the poller's
@@ -74,6 +76,7 @@ def test_the_last_descriptors_are_not_for_services(
     reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process whose pipes would be among them is not started, and gives them back."""
+    gc.collect()  # what other tests have left is closed now, and not in the middle
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr("wshub.processes.process.is_short_for_services", lambda fd: fd >= len(before) - 1)
     with pytest.raises(OSError, match="Too many open files"):

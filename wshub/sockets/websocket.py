@@ -192,11 +192,20 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         is_sent = self._wshub_is_clear() and self.wshub_backlog is None
         self._wshub_stop_polling()
         self.transport.unregisterProducer()  # it would keep the transport from closing
+        if is_sent and not abort:
+            self.factory.wshub_poller.at_end_of_turn(self._wshub_end_now)
+            return
         if not abort:
-            self.wshub_send_last()
-            if not is_sent:  # which its reader may never let happen
-                self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self._wshub_give_up)
+            self.wshub_send_last()  # which its reader may never let happen
+            self.wshub_end = self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self._wshub_give_up)
         super()._closeConnection(abort)
+
+    def _wshub_end_now(self) -> None:
+        """Close a socket that has taken everything. Twisted would first wait until it can be written to once more."""
+        if self.transport.connected:
+            self.transport.stopReading()
+            self.transport.stopWriting()
+            self.transport.connectionLost(connectionDone)
 
     def _wshub_give_up(self) -> None:
         self.wshub_end = None
