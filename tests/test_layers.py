@@ -14,7 +14,7 @@ ARCHITECTURE = CHECKOUT / "docs" / "explanation" / "architecture.md"
 PLUGIN = CHECKOUT / "twisted" / "plugins" / "wshub_plugin.py"
 
 LAYERS = {
-    0: ["wshub", "wshub.answers", "wshub.errors", "wshub.wire", "wshub.service"],
+    0: ["wshub", "wshub.answers", "wshub.arena", "wshub.errors", "wshub.wire", "wshub.service"],
     1: [
         "wshub.accounting",
         "wshub.monitoring.admin_endpoint",

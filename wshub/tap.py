@@ -19,7 +19,7 @@ from wshub.hub import Hub
 from wshub.monitoring.admin_endpoint import parse_admin
 from wshub.monitoring.logs import make_observer, observe, wants_colours
 
-DESCRIPTORS_BESIDES = 1000  # those of services, six each, and of the hub itself
+DESCRIPTORS_BESIDES = 1000  # those of services, seven each while one starts, and of the hub itself
 
 
 class Options(UsageOptions):

@@ -31,6 +31,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from wshub.arena import ARENA_FD, ArenaReader, halve, map_memory
 from wshub.sockets.frames import split_frame
 from wshub.tester.client import FakeClient as FakeClient  # noqa: PLC0414 - authors find them here
 from wshub.tester.session import ServiceTester as ServiceTester  # noqa: PLC0414
@@ -191,7 +192,9 @@ class FakeProcess:
         descriptors = options["childFDs"]
         self._pipes = {fd: os.dup(descriptors[fd]) for fd in (FROM_HUB, TO_HUB)}
         os.set_blocking(self._pipes[FROM_HUB], False)
-        self._reader = BatchReader()
+        self._memory = map_memory(descriptors[ARENA_FD])
+        self._arena = ArenaReader(halve(self._memory)[0])
+        self._reader = BatchReader(self._arena)
 
     # What it does.
 
@@ -238,6 +241,8 @@ class FakeProcess:
     def exit(self, status: int = 0, by_signal: int | None = None, *, output_ends: bool = True) -> None:
         """Exit. Unless `output_ends`, some stranger still holds its stdout and stderr."""
         self.close_pipes()
+        self._arena.close()
+        self._memory.close()
         self.has_exited = True
         ended = ProcessTerminated(status, by_signal) if status or by_signal else ProcessDone(0)  # type: ignore[no-untyped-call]
         self._reason = Failure(ended)  # type: ignore[no-untyped-call]

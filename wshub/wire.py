@@ -6,10 +6,13 @@ little-endian, but for the code of a CLOSE, which is as it is in a frame.
 
 ::
 
-    stream      batch | batch | batch ...                  until end of file, which means: finish and exit
+    stream      batch | batch | reference | batch ...      until end of file, which means: finish and exit
     batch       +-----------+----------------- - - -+
                 | size: u32 | body: size bytes      |      1 <= size <= MAX_BATCH
                 +-----------+----------------- - - -+
+    reference   +------------------+---------------+-----------+
+                | 0xFFFF0000: u32  | position: u64 | size: u32 |      to whole batches in shared memory instead
+                +------------------+---------------+-----------+
     body        +------------+------------------------------------------+--------------------- - -
                 | count: u32 | pickle of (kinds, socket_ids, sizes)      | payloads, end to end
                 +------------+------------------------------------------+--------------------- - -
@@ -18,6 +21,10 @@ The pickle (protocol 3) holds three `bytes`: kinds as u8, socket ids as u64, siz
 each (1 <= count <= MAX_COUNT). Nothing but the columns varies in it, so its frame is known from `count` alone:
 :func:`decode_columns` compares the four constant pieces and reads the columns where they must be. No unpickler ever
 sees what the other end wrote: even with every global refused, nine bytes can make one take gigabytes.
+
+A reference stands for a stretch of the stream that is large, and lies in memory that both ends share: see
+:mod:`wshub.arena`. The hub says with the argument ``arena=yes`` that there is such memory, on descriptor 5, which the
+service maps and closes before anything else.
 
 ================  ====  ======  ===============================================================================
 NEWSOCKET         0     service lines: host, port, path, query, subprotocol or nothing, then headers ``name: value``
@@ -57,6 +64,7 @@ from itertools import accumulate, pairwise
 from os import readv
 from struct import Struct, pack, unpack_from
 
+from wshub.arena import IN_ARENA, REFERENCE, ArenaReader
 from wshub.errors import WireError
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
@@ -152,7 +160,9 @@ class PipeBuffer:
 class BatchReader:
     """Cuts a stream of bytes, however it arrives, into the bodies of batches; linear in the number of bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: ArenaReader | None = None) -> None:
+        """Make it at the beginning of a stream, which may refer to an arena."""
+        self._arena = arena
         self._pieces: list[bytes] = []  # of a batch that has begun; never enough of it to be a whole one
         self._missing = 0  # bytes that its end is away, once its size is known
 
@@ -175,7 +185,7 @@ class BatchReader:
     def feed(self, data: bytes | memoryview) -> Iterator[memoryview]:
         """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be.
 
-        A body is a view of `data` where it can be, so it is good for as long as `data` is.
+        A body is a view of `data` where it can be, or of the arena: it is good until the next one is asked for.
         """
         if self._pieces:
             self._pieces.append(bytes(data))
@@ -188,6 +198,14 @@ class BatchReader:
         start, available = 0, len(data)
         while available - start >= 4:
             (size,) = _U32.unpack_from(data, start)
+            if size == IN_ARENA and self._arena:
+                end = start + REFERENCE.size
+                if end > available:
+                    self._missing = end - available
+                    break
+                yield from self._read_arena(self._arena, *REFERENCE.unpack_from(data, start))
+                start = end
+                continue
             if not 0 < size <= MAX_BATCH:
                 raise WireError(f"a batch of {size} bytes; it must have 1 to {MAX_BATCH}")
             end = start + 4 + size
@@ -200,6 +218,13 @@ class BatchReader:
             self._missing = 0  # not even its size is here: look again at whatever comes
         if start < available:
             self._pieces.append(bytes(view[start:]))
+
+    def _read_arena(self, arena: ArenaReader, _: int, position: int, size: int) -> Iterator[memoryview]:
+        reader = BatchReader()
+        yield from reader.feed(arena.look(position, size))
+        if reader._pieces:
+            raise WireError("a stretch of an arena that ends within a batch")
+        arena.release(position + size)
 
 
 # Bodies: columns first, payloads after.

@@ -23,6 +23,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from wshub.arena import ARENA_SIZE
+
 from .harness import WAIT, HubProcess, RudeClient, closed_with, eventually, make_upgrade, read_response
 from .test_load import (
     Crowd,
@@ -467,11 +469,16 @@ def test_messages_are_dropped_whole(start_hub: StartHub, policy: str) -> None:
 
 def test_paused_service(start_hub: StartHub) -> None:
     """Fault: 60 MB for a client that does not read, from a service that has chosen `pause`. Seen: its writes block, the
-    hub grows by at most 8 MiB, others of the hub are served; when the client reads it gets everything.
+    hub grows by at most 8 MiB and what it shares with the service, others of the hub are served; when the client reads
+    it gets everything.
     """
     hub = start_hub()
     hub.save("feeds.py", FEEDS.format(policy="pause"))
-    with watched(hub, 8 * MiB), stalled_client(hub, "/feeds") as client, hub.connect("/echo") as other:
+    with (
+        watched(hub, 8 * MiB + 2 * ARENA_SIZE),
+        stalled_client(hub, "/feeds") as client,
+        hub.connect("/echo") as other,
+    ):
         client.send_frame(client.TEXT, b"0 900 65536")
         client.send_frame(client.TEXT, b"900 1 20")
         hub.wait_for_log(r"is too slow: .*\(pause\)")

@@ -476,7 +476,7 @@ def test_newcomers_of_a_service_that_sleeps(start_hub: StartHub, tmp_path: Path)
     hub.save("sleeps.py", SLEEPS)
     refused = 0
     with hub.connect("/sleeps") as sleeper, ExitStack() as stack:
-        senders = [stack.enter_context(hub.connect("/sleeps")) for _ in range(4)]
+        senders = [stack.enter_context(hub.connect("/sleeps")) for _ in range(6)]
         sleeper.send("sleep")
         for sender in senders:
             sender.send("x" * 1_000_000)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection
 
+from wshub.arena import ARENA_SIZE, FROM_SIZE, IN_ARENA, REFERENCE
 from wshub.wire import CLOSE, DATA, MAX_BATCH, NEWSOCKET, READY, REQUEST, encode_close, encode_columns, encode_ready
 
 from .harness import WAIT, HubProcess, closed_with, eventually
@@ -84,6 +85,22 @@ def test_sizes_that_cannot_be(hub: HubProcess, size: int) -> None:
         client.send(struct.pack("<I", size) + bytes(100))
         check_killed(hub, client, route, f"a batch of {size} bytes")
         assert memory_peak(hub) - before < 2 * MiB
+
+
+@pytest.mark.parametrize(
+    ("position", "size", "why"),
+    [
+        (0, ARENA_SIZE + 1, "a reference to"),
+        (ARENA_SIZE - 1, 2, "a reference to"),
+        (0, FROM_SIZE, "a batch of 0 bytes"),
+    ],
+)
+def test_references_that_cannot_be(hub: HubProcess, position: int, size: int, why: str) -> None:
+    """Fault: a service refers to shared memory where there is none, or no batch. Seen: killed; the hub lives."""
+    route = save_writer(hub, f"references_{position}_{size}")
+    with hub.connect(route) as client:
+        client.send(REFERENCE.pack(IN_ARENA, position, size))
+        check_killed(hub, client, route, why)
 
 
 def test_a_size_that_never_comes(hub: HubProcess) -> None:

@@ -10,7 +10,7 @@ import os
 import resource
 
 FOR_SERVICES = 64
-"""Kept from connections, at most; a quarter of all if there are few. A service process takes four."""
+"""Kept from connections, at most; a quarter of all if there are few. A service process takes five."""
 
 FOR_THE_HUB = 16
 """Kept from services too, at most; an eighth of all if there are few."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from wshub.accounting import Counts
+from wshub.arena import ArenaReader
 from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
 from wshub.processes.declared import Declared, parse_declared
 from wshub.processes.life import TABLE, Event, State
@@ -285,6 +286,10 @@ class ServiceLink:
                 self.on_hold(False)
 
     # From the process.
+
+    def share(self, arena: ArenaReader) -> None:
+        """What the process says may lie in this arena: to be called before it says anything."""
+        self._reader = BatchReader(arena)
 
     def receive(self, data: bytes | memoryview) -> None:
         """Bytes from the process's pipe: do what they say. Raise `WireError` at what it has no right to say.

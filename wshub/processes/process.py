@@ -1,7 +1,7 @@
 """A service's process: the only place that spawns, signals and reaps.
 
 The child has descriptors 0 to 4: no input, stdout and stderr, which are logged by the line, and the two pipes of
-:mod:`wshub.wire`.
+:mod:`wshub.wire`; and for a moment a fifth, the memory of :mod:`wshub.arena`.
 
 A process is told to finish by closing its input. If it has not by then, TERM comes after a while, and KILL a little
 later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.
@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from wshub.arena import ARENA_FD, SharedMemory, create_memory
 from wshub.door.descriptors import is_short_for_services
 from wshub.errors import WireError
 from wshub.monitoring.levels import read_level
@@ -62,6 +63,7 @@ class ServiceProcess(ProcessProtocol):
         self._was_killed = False
         self._reader: PipeReader
         self._writer: PipeWriter
+        self._memory: SharedMemory | None = None
 
     @classmethod
     def spawn(
@@ -81,25 +83,32 @@ class ServiceProcess(ProcessProtocol):
             for _ in range(2):
                 ends += os.pipe2(os.O_CLOEXEC)
             ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            ends.append(create_memory())
+            self._memory = SharedMemory(ends[-1])
             if is_short_for_services(max(ends)):
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            child_reads, we_write, we_read, child_writes, nothing = ends
+            child_reads, we_write, we_read, child_writes, nothing, memory = ends
             for fd in (we_write, we_read):
                 os.set_blocking(fd, False)
                 grow_pipe(fd)
             self.pid = reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module), *confinement.arguments],
+                [
+                    *(sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module)),
+                    *("arena=yes", *confinement.arguments),
+                ],
                 env=confinement.environment,
-                childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes},
+                childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes, ARENA_FD: memory},
             ).pid
         except OSError:
             for fd in ends:
                 os.close(fd)
+            self._give_memory_back()
             raise
-        for fd in (child_reads, child_writes, nothing):
+        for fd in (child_reads, child_writes, nothing, memory):
             os.close(fd)
+        link.share(self._memory.reader)
         self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
         self._reader = PipeReader(poller, we_read, self._received, link.end_of_stream)
         link.on_hold = self._reader.hold
@@ -124,9 +133,14 @@ class ServiceProcess(ProcessProtocol):
             self._signal_group(signal.SIGKILL)
 
     def _flush(self) -> None:
-        data = self._link.take_batch()
-        if data:
-            self._writer.send(data)
+        pieces: Sequence[bytes | bytearray] = self._link.take_batch()
+        if pieces:
+            self._writer.send(self._memory.writer.put(pieces) if self._memory else pieces)
+
+    def _give_memory_back(self) -> None:
+        memory, self._memory = self._memory, None
+        if memory:
+            memory.close()
 
     def _terminate(self) -> None:
         self._log.warn("still running: TERM")
@@ -201,6 +215,7 @@ class ServiceProcess(ProcessProtocol):
         self._reader.drain()
         self._link.happen(Event.EXITED)
         self._close_pipes()
+        self._give_memory_back()
         self._schedule(OUTPUT_DELAY, self._stop_listening_to_output)
 
     def processEnded(self, reason: Failure) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
+from wshub.arena import ARENA_FD, map_for_good
 from wshub.service.base import HookedService
 from wshub.service.channel import Channel
 from wshub.service.confine import confine
@@ -46,6 +47,8 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
             watcher.begin_heartbeats(hang_timeout)
 
     try:
+        if "arena" in given:
+            channel.share(*map_for_good(ARENA_FD))
         confine(given)
         watcher = Watcher(channel, hub)
         os.chdir(root)

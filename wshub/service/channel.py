@@ -3,8 +3,9 @@
 import os
 import select
 from _thread import allocate_lock  # what threading.Lock is, without the millisecond for the rest of threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from wshub.arena import ArenaReader, ArenaWriter
 from wshub.wire import (
     BINARY,
     DATA,
@@ -39,19 +40,25 @@ class Channel:
 
     def __init__(self, read_fd: int = FROM_HUB, write_fd: int = TO_HUB) -> None:
         self.read_fd = read_fd
+        self.reader = BatchReader()
+        """For what comes from `read_fd`."""
         self.on_first_post: Callable[[], object] | None = None
         self.everybody: bytes | None = None
         """The address of all open clients, kept until one of them comes, goes or is closed."""
         self._write_fd = write_fd
         self._buffer = PipeBuffer()
-        self._reader = BatchReader()
         self._outbox: list[tuple[int, int, bytes]] = []
+        self._arena: ArenaWriter | None = None
         self._size = 0  # about so many bytes are in it: it does not matter if two threads miscount
         self._writing = allocate_lock()
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
         self._wake_fd: int | None = None
         self._only_data = [(read_fd, select.POLLIN)]  # what a poll says nearly always
+
+    def share(self, from_hub: memoryview, to_hub: memoryview) -> None:
+        """Use memory that is shared with the hub for what is large: see :mod:`wshub.arena`. To be called first."""
+        self.reader, self._arena = BatchReader(ArenaReader(from_hub)), ArenaWriter(to_hub)
 
     def receive(self, timeout: float | None = None) -> list[Transaction] | None:
         """Wait for the hub: the transactions that came, or none after `timeout` seconds or a `wake`.
@@ -65,10 +72,10 @@ class Channel:
         data = self._buffer.read(self.read_fd)
         if not data:
             return None
-        if one := self._reader.feed_one(data):
+        if one := self.reader.feed_one(data):
             return [decode_for_service(*one)]
         transactions: list[Transaction] = []
-        for body in self._reader.feed(data):
+        for body in self.reader.feed(data):
             transactions += decode_batch(body)
         return transactions
 
@@ -119,7 +126,8 @@ class Channel:
             self._size, batch = 0, outbox[:]
             del outbox[: len(batch)]  # in place: another thread may be appending to this very list
             if batch:
-                self._write(encode_columns(batch))
+                pieces = encode_columns(batch)
+                self._write(self._arena.put(pieces) if self._arena else pieces)
 
     def is_hung_up(self) -> bool:
         """Whether the hub has closed the pipe, be there still something to read or not."""
@@ -127,7 +135,7 @@ class Channel:
         poll.register(self.read_fd, 0)
         return bool(poll.poll(0))
 
-    def _write(self, pieces: tuple[bytes | bytearray, ...]) -> None:
+    def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         try:
             if len(pieces) == 1:
                 written = os.write(self._write_fd, pieces[0])

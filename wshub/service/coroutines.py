@@ -9,8 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from wshub.service.base import LOST, HookedService
+from wshub.service.channel import Channel
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, REQUEST, SLOW, SYNC, BatchReader, PipeBuffer, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, REQUEST, SLOW, SYNC, PipeBuffer, Transaction, decode_batch
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class AsyncService(HookedService):
         await self.on_start()
         self._channel.on_first_post = partial(loop.call_soon, self._channel.flush)
         on_ready()
-        self._source = _Source(self._channel.read_fd, self._accept)
+        self._source = _Source(self._channel, self._accept)
         await self._source.wait_for_end()
         for request in self._requests.values():
             request.task.cancel()
@@ -198,12 +199,12 @@ class AsyncService(HookedService):
 class _Source:
     """The pipe from the hub as the loop sees it: transactions come until the end, unless it is paused."""
 
-    def __init__(self, fd: int, accept: Callable[[list[Transaction]], None]) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
+    def __init__(self, channel: Channel, accept: Callable[[list[Transaction]], None]) -> None:
+        os.set_blocking(channel.read_fd, False)
+        self._fd = channel.read_fd
         self._accept = accept
         self._buffer = PipeBuffer()
-        self._reader = BatchReader()
+        self._reader = channel.reader
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
 

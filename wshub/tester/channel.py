@@ -1,7 +1,7 @@
 """The hub's end of a service's pipes in a test: what the service writes is taken apart at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wshub.service.channel import Channel
 from wshub.wire import BatchReader, decode_columns
@@ -32,7 +32,7 @@ class NotingChannel(Channel):
             if fd is not None:
                 os.close(fd)
 
-    def _write(self, pieces: tuple[bytes | bytearray, ...]) -> None:
+    def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         for body in self._batches.feed(b"".join(pieces)):
             for kind, socket_id, payload in decode_columns(body):
                 self._on_transaction(kind, socket_id, bytes(payload))
