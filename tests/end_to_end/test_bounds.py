@@ -537,7 +537,7 @@ def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
         p99 = sorted(delays)[int(len(delays) * 0.99)]
         print(f"delay of {len(delays)} broadcasts: p99 {p99 * 1000:.0f} ms")
         assert "1013: 100" in closed
-        assert p99 < 1  # 0.1 to 0.2 where nothing else runs; what blocks the hub takes longer
+        assert p99 < 1  # these are 10 MB/s for each: mostly 0.2 to 0.6 on two busy cores; what blocks the hub takes longer
         code = 0
         with suppress(ConnectionError, AssertionError):
             while (frame := silent[0].read_frame())[0] == 0x82:
