@@ -51,6 +51,14 @@ class Options(UsageOptions):
         """Folder of services. [default: ./services, else the packaged examples]"""
         self._given["document_root"] = parse_path_option("document-root", folder)
 
+    def opt_tls_cert(self, file: str) -> None:
+        """PEM file with the certificate of port numbers, which then speak TLS; read again at SIGHUP."""
+        self._given["tls_cert"] = parse_path_option("tls-cert", file)
+
+    def opt_tls_key(self, file: str) -> None:
+        """PEM file with its private key."""
+        self._given["tls_key"] = parse_path_option("tls-key", file)
+
     def opt_html(self, folder: str) -> None:
         """Folder of static pages, served at the same port. [default: a built-in page that lists the services]"""
         self._given["html"] = parse_path_option("html", folder)
@@ -166,7 +174,7 @@ def makeService(options: Options) -> Hub:
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"{options.command}: {error}") from None
-    reactor.callWhenRunning(take_signals, reactor)
+    reactor.callWhenRunning(take_signals, reactor, hub)
     return hub
 
 
@@ -194,10 +202,11 @@ def follow_monotonic_clock(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
-def take_signals(reactor: Any) -> None:
+def take_signals(reactor: Any, hub: Hub) -> None:
     """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
 
-    Twisted's own handlers, in whose place these come, make twistd die of the signal once it has stopped.
+    SIGHUP lets it reload what can be. Twisted's own handlers, in whose place these come, make twistd die of the signal
+    once it has stopped.
     """
     is_stopping = False
 
@@ -210,3 +219,4 @@ def take_signals(reactor: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hub.reload))
