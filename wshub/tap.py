@@ -133,7 +133,11 @@ class Options(UsageOptions):
         for description in self.settings.endpoints + ([admin.description] if admin else []):
             try:
                 serverFromString(reactor, description)
-            except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, OSError, ImportError) as error:
+                if description.startswith("systemd:") and isinstance(error, LookupError):
+                    raise UsageError(
+                        f"systemd has handed over no socket for {description}: is the hub started by its .socket unit?"
+                    ) from None
                 raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
 
 
