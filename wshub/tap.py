@@ -179,6 +179,7 @@ def makeService(options: Options) -> Hub:
     except ConfigError as error:
         raise SystemExit(f"{options.command}: {error}") from None
     reactor.callWhenRunning(take_signals, reactor, hub)
+    reactor.callWhenRunning(end_with_terminal, reactor, hub)
     return hub
 
 
@@ -224,3 +225,20 @@ def take_signals(reactor: Any, hub: Hub) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hub.reload))
+
+
+def end_with_terminal(reactor: Any, hub: Hub) -> None:
+    """If the hub is in a terminal, let SIGHUP stop it once that is gone: nobody could end it there any more.
+
+    The kernel sends it to what runs in a terminal that is closed; from anybody else it still means to reload.
+    """
+    terminals = [fd for fd in range(3) if os.isatty(fd)]
+
+    def hang_up(*_: object) -> None:
+        if all(map(os.isatty, terminals)):
+            reactor.callFromThread(hub.reload)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    if terminals:
+        signal.signal(signal.SIGHUP, hang_up)
