@@ -1,6 +1,7 @@
 """Ports that systemd opens and hands over, in the way of sd_listen_fds(3)."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import TWISTD, WAIT, HubProcess, make_upgrade, read_response
+from .harness import TWISTD, WAIT, HubProcess, eventually, find_free_port, make_upgrade, read_response
 
 LAUNCHER = """
 import os, sys
@@ -18,6 +19,8 @@ os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="ws", LISTEN_PID=str(os.getpid(
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Does what systemd does: puts the socket where it belongs, and says so to the process that the hub becomes."""
+
+ACTIVATE = shutil.which("systemd-socket-activate")
 
 StartHub = Callable[..., HubProcess]
 
@@ -81,3 +84,39 @@ def test_no_socket_of_systemds(tmp_path: Path) -> None:
     assert line.startswith(
         "twistd wshub: systemd has handed over no socket for systemd:domain=INET:name=ws: is the hub"
     )
+
+
+@pytest.mark.skipif(
+    ACTIVATE is None and os.environ.get("CI") != "true",
+    reason="no systemd-socket-activate here: install the package systemd (Debian's name for it)",
+)
+def test_hub_starts_with_its_first_client(tmp_path: Path) -> None:
+    """Fault: there is no hub yet when a client connects to the port that systemd has opened. Seen: it is started, and
+    serves the client.
+    """
+    assert ACTIVATE, "CI must have a systemd-socket-activate: install the package systemd"
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "echo.py").write_text("import wshub\nclass Service(wshub.Service): pass\n")
+    port = find_free_port()
+    command = [TWISTD, "-n", "--pidfile=", "wshub", "-d", str(tmp_path / "services")]
+    process = subprocess.Popen(
+        [ACTIVATE, f"--listen=127.0.0.1:{port}", "--fdname=ws", *command, "--port", "systemd:domain=INET:name=ws"],
+        cwd=tmp_path,
+    )
+    try:
+        with eventually(lambda: try_to_connect(port), "systemd listens") as connection:
+            connection.sendall(make_upgrade("/echo"))
+            assert read_response(connection).status == 101
+        process.terminate()
+        assert process.wait(WAIT) == 0
+    finally:
+        process.kill()
+        process.wait(WAIT)
+
+
+def try_to_connect(port: int) -> socket.socket | None:
+    """A connection to a port of this machine, if somebody listens there."""
+    try:
+        return socket.create_connection(("127.0.0.1", port), WAIT)
+    except ConnectionRefusedError:
+        return None

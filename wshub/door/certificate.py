@@ -105,8 +105,11 @@ def read_chain(file: Path) -> list[Any]:
     """The certificates in a file, one at least. Raise `ConfigError`."""
     data = read("tls_cert", file)
     try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError:
+        chain = x509.load_pem_x509_certificates(data)
+        for each in chain:
+            each.public_key()
+        return chain
+    except Exception:  # ValueError, or a key of a kind that it does not support
         raise ConfigError(f"tls_cert: {file} has no certificate in PEM format, or a damaged one") from None
 
 
