@@ -1,6 +1,7 @@
 # make run    sets up .venv and serves the examples at http://localhost:12345/
 # make test   sets up .venv and runs the tests
 # make check  types and style
+# make dist   the wheel and the sdist, in dist/; make dist-test also installs and tests both
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
 # make soak   the long forms of tests, for more than two hours: a thousand starts, ten thousand clients, churn
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: run test check fuzz soak conformance conformance-quick bench bench-quick bench-tiny clean
+.PHONY: run test check dist dist-test fuzz soak conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -26,6 +27,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+dist: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+
+dist-test: dist
+	.ci/dist-test $(PYTHON)
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m fuzz --seconds $(SECONDS)

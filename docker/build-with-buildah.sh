@@ -73,12 +73,15 @@ for path in $(sed 's/^[^=]*= //' "$tmp/pip.conf"); do
 done
 built=$(now)
 echo "image wshub: buildah builds it ..."
-quietly b bud --isolation chroot --pull-never --build-arg BASE="$base" --secret id=pip.conf,src="$tmp/pip.conf" "$@" \
+quietly b bud --format docker --isolation chroot --pull-never --build-arg BASE="$base" --secret id=pip.conf,src="$tmp/pip.conf" "$@" \
     -t wshub -f docker/Dockerfile .
 b rmi --prune > /dev/null 2>&1 || true # what had the name until now
 size() { b images --format '{{.Size}}' "$1"; }
 echo "image wshub: built in $(since "$built"); $(size wshub), of which $(size "$base") are the base's"
 [ -n "$test" ] || exit 0
+most=$(sed -n 's/^- \*\*Size\*\*:.* at most \([0-9]*\) MB .*/\1/p' docker/README.md)
+adds=$(( $(size wshub | sed 's/[. ].*//') - $(size "$base" | sed 's/[. ].*//') ))
+[ "$adds" -le "$most" ] || fail "the image adds $adds MB to its base, and docker/README.md says at most $most"
 
 # 3. The test. Its client takes websockets from the checkout's .venv, or else from a venv of its own.
 python=$PWD/.venv/bin/python
@@ -105,6 +108,18 @@ while os.path.exists(f"/proc/{hub}"):
     time.sleep(0.01)
 print(f"gone {time.time() - stopped:.1f} s after SIGTERM", end=", ", flush=True)
 END
+# Runs the image's check, beside the container and not in it: what it asks for is told by the environment.
+cat > "$tmp/healthy.py" << 'END'
+import json, subprocess, sys, time
+
+kind, python, *arguments = json.load(open(sys.argv[1]))["Docker"]["config"]["Healthcheck"]["Test"]
+assert (kind, python) == ("CMD", "python3"), (kind, python)
+for attempt in range(20):
+    if not subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE if attempt < 3 else None).returncode:
+        sys.exit(0)
+    time.sleep(0.1)
+sys.exit(1)
+END
 try() { # try PATH [OPTION OF BUILDAH RUN ...]: start the image, be echoed at PATH, stop it
     path=$1 && shift
     container=$(b from --pull-never wshub)
@@ -125,6 +140,11 @@ try() { # try PATH [OPTION OF BUILDAH RUN ...]: start the image, be echoed at PA
     ids=$(awk '/^Uid:/ { uid = $3 } /^NSpid:/ { pid = $NF } END { print "uid " uid ", PID " pid }' "/proc/$hub/status")
     printf 'test %s: %s, ' "$path" "$ids"
     case $ids in "uid 0,"*) broken "it is root" ;; *", PID 1") ;; *) broken "it is not PID 1" ;; esac
+    b inspect "$container" > "$tmp/check"
+    WSHUB_HEALTH="http://127.0.0.1:$port/_wshub/services.json" "$python" "$tmp/healthy.py" "$tmp/check" ||
+        broken "its own check finds it unhealthy"
+    WSHUB_HEALTH="http://127.0.0.1:$port/_wshub/nothing" "$python" "$tmp/healthy.py" "$tmp/check" 2> /dev/null &&
+        broken "its own check finds everything healthy"
     "$python" "$tmp/client.py" "$port" "$path" "$hub" "$started" || broken "see above"
     wait "$job" && status=0 || status=$?
     job='' && echo "exit status $status"

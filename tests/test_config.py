@@ -129,11 +129,25 @@ def test_values_in_toml(from_toml, text, setting):
     assert replace(settings, **{name: getattr(Settings(), name)}) == Settings()
 
 
-def test_every_setting_but_the_folders_has_an_example():
+def test_every_setting_but_the_paths_has_an_example():
     """A new setting needs an example above."""
-    assert {name for name, _ in EXAMPLES.values()} | {"document_root", "html"} == {
-        each.name for each in fields(Settings)
-    }
+    paths = {"document_root", "html", "tls_cert", "tls_key"}
+    assert {name for name, _ in EXAMPLES.values()} | paths == {each.name for each in fields(Settings)}
+
+
+def test_certificate(folder, from_toml):
+    """The certificate and its key are files at the folder of the file; port numbers then have TLS, endpoints not."""
+    settings = from_toml('tls_cert = "a.pem"\ntls_key = "b.pem"\nport = [443, "unix:x", "ssl:1:privateKey=c"]')
+    assert (settings.tls_cert, settings.tls_key) == (folder / "etc" / "a.pem", folder / "etc" / "b.pem")
+    assert [settings.has_tls(port) for port in settings.port] == [True, False, True]
+    assert not Settings().has_tls("443")
+
+
+def test_links_to_a_certificate_are_not_followed(folder):
+    """The link is what is read again and again: it may lead elsewhere by then."""
+    (folder / "live").symlink_to("archive")
+    settings = with_absolute_paths(Settings(tls_cert=Path("live"), tls_key=Path("live")))
+    assert settings.tls_cert == settings.tls_key == folder / "live"
 
 
 def test_paths_in_a_file_start_at_its_folder(folder, from_toml, monkeypatch):
@@ -224,6 +238,11 @@ MISTAKES = {
     'proxy_headers = "x-real-ip"': 'proxy_headers must be "x-forwarded" or "forwarded"',
     "proxy_protocol = true": "proxy_protocol needs trusted_proxies",
     'proxy_protocol = true\ntrusted_proxies = "::1"\nport = "ssl:443"': "proxy_protocol does not go with an ssl: port",
+    'proxy_protocol = true\ntrusted_proxies = "::1"\ntls_cert = "a"\ntls_key = "b"': "not go with tls_cert",
+    'tls_cert = "a"': "tls_cert needs tls_key: name the other file too",
+    'tls_key = "a"': "tls_key needs tls_cert: name the other file too",
+    'tls_cert = "a"\ntls_key = "b"\nport = "unix:x"': "tls_cert is for port numbers, and port has none",
+    "tls_cert = 1": "tls_cert must be the path",
     "max_connections = 0": "max_connections must be at least 1",
     'max_connections = "1KiB"': "max_connections must be a whole number",
     "max_connections = 1.5": "max_connections must be a whole number",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wshub.config import Settings, read_file
+from wshub.door.ports import BACKLOG
 
 CHECKOUT = Path(__file__).parent.parent
 DEPLOY = CHECKOUT / "deploy"
@@ -64,6 +65,24 @@ def test_unit(units, with_user):
         add_service_user(units)
     said = analyze("verify", units / "wshub.service")
     assert (said.returncode, said.stderr) == (0, "")
+
+
+@needs_systemd
+def test_socket_unit(units):
+    """Systemd has nothing to say about the unit that opens the port, and the line of settings in it is a port."""
+    shutil.copy(DEPLOY / "wshub.socket", units)
+    said = analyze("verify", units / "wshub.socket", units / "wshub.service")
+    assert (said.returncode, said.stderr) == (0, "")
+    (name,) = find_values("wshub.socket", "FileDescriptorName")
+    assert f'\n#     port = "systemd:domain=INET:name={name}"\n' in (DEPLOY / "wshub.socket").read_text()
+    assert find_values("wshub.socket", "Backlog") == [str(BACKLOG)]
+
+
+def test_systemd_is_told(units):
+    """The unit waits for what the hub says, and SIGHUP is how it is told to reload."""
+    assert find_values("wshub.service", "Type") == ["notify"]
+    assert find_seconds("wshub.service", "WatchdogSec") >= 30
+    assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in (DEPLOY / "wshub.service").read_text()
 
 
 @needs_systemd

@@ -30,7 +30,7 @@ from wshub.sockets.keepalive import SLOT
 from wshub.tap import Options
 from wshub.testing import ServiceTester, encode_batch
 
-PACKAGE = Path(__file__).parent.parent / "wshub"
+PACKAGE = Path(wshub.__file__).parent
 CHECKOUT = Path(__file__).parent.parent
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 REFERENCE = CHECKOUT / "docs" / "reference"
@@ -204,7 +204,7 @@ def test_the_five_lines_echo(start):
 
 def test_the_welcome_page_has_the_same_five_lines():
     """The README and the built-in page show one service."""
-    assert FIVE_LINES.strip() in (CHECKOUT / "wshub" / "pages" / "welcome.html").read_text()
+    assert FIVE_LINES.strip() in (PACKAGE / "pages" / "welcome.html").read_text()
 
 
 @pytest.mark.parametrize("text", find_snippets("toml"))

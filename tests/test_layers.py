@@ -48,6 +48,7 @@ LAYERS = {
     ],
     2: [
         "wshub.monitoring.admin",
+        "wshub.door.certificate",
         "wshub.door.descriptors",
         "wshub.door.first_request",
         "wshub.hub",
@@ -83,6 +84,7 @@ SHELL = 2
 """From this layer up there is a reactor."""
 
 ONLY = {
+    "cryptography": {"wshub.door.certificate"},
     "autobahn": {"wshub.sockets.factory", "wshub.sockets.websocket"},
     "websockets": {"wshub.sockets.frames", "wshub.commands.bench", "wshub.commands.call", "wshub.commands.connection"},
 }

@@ -38,6 +38,10 @@ class Settings:
     """The address that port numbers listen at; empty for every IPv4 address."""
     document_root: Path = field(default_factory=lambda: default_folder())  # noqa: PLW0108 - defined further down
     """The folder of services."""
+    tls_cert: Path | None = None
+    """The certificate of port numbers, and those of who has signed it; None for no TLS there."""
+    tls_key: Path | None = None
+    """Its private key."""
     html: Path | None = None
     """A folder of static pages; None for the built-in welcome page."""
     compression: bool = False
@@ -152,6 +156,7 @@ class Settings:
                 raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
         if not 0 <= self.ping_interval <= 3600:
             raise ConfigError(f"ping_interval must be 0 to 3600 seconds, not {self.ping_interval}")
+        self._check_tls()
         self._check_who_may_connect()
         for name in (
             *("ping_timeout", "handshake_timeout", "close_timeout", "start_timeout", "request_timeout"),
@@ -193,10 +198,18 @@ class Settings:
             raise ConfigError(f'proxy_headers must be "x-forwarded" or "forwarded", not "{self.proxy_headers}"')
         if self.proxy_protocol and not self.trusted_proxies:
             raise ConfigError("proxy_protocol needs trusted_proxies: name the networks whose proxies speak it")
-        if self.proxy_protocol and any(port.startswith("ssl:") for port in self.port):
+        if self.proxy_protocol and any(map(self.has_tls, self.port)):
             raise ConfigError(
-                "proxy_protocol does not go with an ssl: port: let the proxy do TLS, or pass it on plainly"
+                f"proxy_protocol does not go with {'tls_cert' if self.tls_cert else 'an ssl: port'}: "
+                "let the proxy do TLS, or pass it on plainly"
             )
+
+    def _check_tls(self) -> None:
+        given, missing = ("tls_key", "tls_cert") if self.tls_key else ("tls_cert", "tls_key")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError(f"{given} needs {missing}: name the other file too")
+        if self.tls_cert and not any(port.isdecimal() for port in self.port):
+            raise ConfigError("tls_cert is for port numbers, and port has none: name one, or use an ssl: endpoint")
 
     def _check_what_is_seen(self) -> None:
         if self.log_format not in ("text", "json"):
@@ -206,6 +219,10 @@ class Settings:
             parse_admin(self.admin, self.admin_token)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+    def has_tls(self, port: str) -> bool:
+        """Whether connections to a port of `port` begin with TLS."""
+        return port.startswith("ssl:") or (self.tls_cert is not None and port.isdecimal())
 
     @property
     def endpoints(self) -> list[str]:
@@ -265,7 +282,7 @@ def convert(wanted: Any, value: Any) -> Any:
         return tuple(map(str, values))
     if wanted in (Path, Path | None):
         if not isinstance(value, str):
-            raise ValueError("must be the path of a folder, in quotes")
+            raise ValueError("must be the path of a folder or a file, in quotes")
         return parse_folder(value)
     if wanted == dict[str, str]:
         if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
@@ -336,4 +353,6 @@ def find_service(folder: Path, path: str) -> Route:
 def with_absolute_paths(settings: Settings) -> Settings:
     """The same, whatever folder the process moves to: a daemon changes to ``/``, or to its ``--rundir``."""
     html = settings.html.resolve() if settings.html else None
-    return replace(settings, document_root=settings.document_root.resolve(), html=html)
+    # The two files may be links, and point elsewhere the next time that they are read: those are not followed.
+    cert, key = (file.absolute() if file else None for file in (settings.tls_cert, settings.tls_key))
+    return replace(settings, document_root=settings.document_root.resolve(), html=html, tls_cert=cert, tls_key=key)

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from wshub.config import Settings
 from wshub.door import descriptors
+from wshub.door.certificate import Certificate, make_certificate
 from wshub.door.first_request import PortFactory
 from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin import AdminInterface
@@ -43,6 +44,7 @@ class Hub(Service):
         site = make_site(root, settings.handshake_timeout)
         self._factory = PortFactory(reactor, settings, root, site, self._websockets)
         self.ports: list[Any] = []
+        self._certificate: Certificate | None = None
         self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
         self.admin = AdminInterface(reactor, settings, self._inspector)
         self._notifier = Notifier(reactor)
@@ -54,8 +56,14 @@ class Hub(Service):
         To be called while there is a terminal to complain on and root to bind a port below 1024: before twistd becomes
         a daemon and gives root up. Connections are accepted once the reactor runs.
         """
-        for description in self._settings.endpoints:
-            self.ports.append(open_port(self._reactor, description, self._factory, "port"))
+        settings = self._settings
+        secure: Any = None
+        if settings.tls_cert and settings.tls_key:
+            self._certificate = make_certificate(settings.tls_cert, settings.tls_key)
+            secure = self._certificate.wrap(self._factory, self._reactor)
+        for port, description in zip(settings.port, settings.endpoints, strict=True):
+            factory = secure if secure and port.isdecimal() else self._factory
+            self.ports.append(open_port(self._reactor, description, factory, "port"))
         self.admin.listen()
 
     def startService(self) -> None:
@@ -65,8 +73,8 @@ class Hub(Service):
             self._log.warn("services run as root: give --service-user NAME, or run twistd with --uid")
         self._reactor.callLater(0, self._start)  # once the reactor runs
         self._log.info("services are in {folder}", folder=self._settings.document_root)
-        for description, port in zip(self._settings.endpoints, self.ports, strict=True):
-            address = describe_address(port.getHost(), "https" if description.startswith("ssl:") else "http")
+        for name, port in zip(self._settings.port, self.ports, strict=True):
+            address = describe_address(port.getHost(), "https" if self._settings.has_tls(name) else "http")
             self._log.info("listening: {address}", address=address)
         self.admin.announce()
         room, wanted = descriptors.line_for_connections(), self._settings.max_connections
@@ -84,6 +92,11 @@ class Hub(Service):
         self.supervisor.start()
         self._inspector.begin()
         self._notifier.ready()
+
+    def reload(self) -> None:
+        """Read the certificate again: what a SIGHUP asks for. Connections that there are go on."""
+        if self._certificate:
+            self._certificate.reload()
 
     @inlineCallbacks
     def stopService(self) -> Any:

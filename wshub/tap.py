@@ -51,6 +51,14 @@ class Options(UsageOptions):
         """Folder of services. [default: ./services, else the packaged examples]"""
         self._given["document_root"] = parse_path_option("document-root", folder)
 
+    def opt_tls_cert(self, file: str) -> None:
+        """PEM file with the certificate of port numbers, which then speak TLS; read again at SIGHUP."""
+        self._given["tls_cert"] = parse_path_option("tls-cert", file)
+
+    def opt_tls_key(self, file: str) -> None:
+        """PEM file with its private key."""
+        self._given["tls_key"] = parse_path_option("tls-key", file)
+
     def opt_html(self, folder: str) -> None:
         """Folder of static pages, served at the same port. [default: a built-in page that lists the services]"""
         self._given["html"] = parse_path_option("html", folder)
@@ -125,7 +133,11 @@ class Options(UsageOptions):
         for description in self.settings.endpoints + ([admin.description] if admin else []):
             try:
                 serverFromString(reactor, description)
-            except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, OSError, ImportError) as error:
+                if description.startswith("systemd:") and isinstance(error, LookupError):
+                    raise UsageError(
+                        f"systemd has handed over no socket for {description}: is the hub started by its .socket unit?"
+                    ) from None
                 raise UsageError(f"{description} is no port number and no endpoint description: {error}") from None
 
 
@@ -166,7 +178,8 @@ def makeService(options: Options) -> Hub:
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"{options.command}: {error}") from None
-    reactor.callWhenRunning(take_signals, reactor)
+    reactor.callWhenRunning(take_signals, reactor, hub)
+    reactor.callWhenRunning(end_with_terminal, reactor, hub)
     return hub
 
 
@@ -194,10 +207,11 @@ def follow_monotonic_clock(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
-def take_signals(reactor: Any) -> None:
+def take_signals(reactor: Any, hub: Hub) -> None:
     """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
 
-    Twisted's own handlers, in whose place these come, make twistd die of the signal once it has stopped.
+    SIGHUP lets it reload what can be. Twisted's own handlers, in whose place these come, make twistd die of the signal
+    once it has stopped.
     """
     is_stopping = False
 
@@ -210,3 +224,21 @@ def take_signals(reactor: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hub.reload))
+
+
+def end_with_terminal(reactor: Any, hub: Hub) -> None:
+    """If the hub is in a terminal, let SIGHUP stop it once that is gone: nobody could end it there any more.
+
+    The kernel sends it to what runs in a terminal that is closed; from anybody else it still means to reload.
+    """
+    terminals = [fd for fd in range(3) if os.isatty(fd)]
+
+    def hang_up(*_: object) -> None:
+        if all(map(os.isatty, terminals)):
+            reactor.callFromThread(hub.reload)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    if terminals:
+        signal.signal(signal.SIGHUP, hang_up)

@@ -99,6 +99,8 @@ class HubProcess:
         bring_services: bool = True,
         twistd: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
+        launcher: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         self.folder = folder.resolve()
         self.services = self.folder / "services"
@@ -111,12 +113,13 @@ class HubProcess:
         self._has_ended = False
         self._is_checked = False
         self.process = subprocess.Popen(
-            [TWISTD, "-n", "--pidfile=", *twistd, "wshub", "--port", port, *options],
+            [*launcher, TWISTD, "-n", "--pidfile=", *twistd, "wshub", "--port", port, *options],
             cwd=self.folder,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
         )
         self._follower = threading.Thread(target=self._follow_log)
         self._follower.start()

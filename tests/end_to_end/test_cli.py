@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
-from .harness import WAIT, HubProcess, processes_in
+from .harness import WAIT, HubProcess, closed_with, processes_in
 
 StartHub = Callable[..., HubProcess]
 WSHUB = [sys.executable, "-m", "wshub"]
@@ -51,7 +52,11 @@ class Terminal:
         self.seen = b""
         self.fd, child = pty.openpty()
         self.process = subprocess.Popen(
-            [*WSHUB, *words], stdin=child, stdout=child, stderr=child, cwd=folder, start_new_session=True
+            ["setsid", "--ctty", *WSHUB, *words],  # so that Ctrl-C is a signal for all that run there
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            cwd=folder,
         )
         os.close(child)
 
@@ -255,3 +260,71 @@ def test_routes_in_a_terminal(tmp_path: Path) -> None:
         del os.environ["NO_COLOR"]
     terminal.wait_for("(?m)^URL")
     assert terminal.end() == 0
+
+
+INTERRUPTED = {
+    "serve": (("serve", "-p", "tcp:0:interface=127.0.0.1"), "listening: ", 0),
+    "call": (("call", "{url}/echo"), "connected", 130),
+    "bench": (("bench", "{url}/echo", "-t", "600"), r"[1-9][\d,]* messages/s", 130),
+    "check": (("check",), r"\[1/1\] /slow", 130),
+}
+
+
+@pytest.mark.parametrize("command", INTERRUPTED)
+def test_ctrl_c(url: str, tmp_path: Path, command: str) -> None:
+    """Fault: Ctrl-C is typed, which is a signal for all that runs in the terminal. Seen: the end within a second, and
+    no traceback.
+    """
+    words, pattern, status = INTERRUPTED[command]
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "slow.py").write_text("import time; time.sleep(60)\n")
+    terminal = Terminal(*(word.format(url=url) for word in words), folder=tmp_path)
+    terminal.wait_for(pattern)
+    terminal.type("\x03")
+    began = time.monotonic()
+    terminal.wait_for(r"\^C[^$]*stopped" if command == "serve" else r"\^C[^$]*\n")
+    assert terminal.process.wait(WAIT) == status
+    assert time.monotonic() - began < 2  # a second, and room for a busy machine
+    terminal.end()
+    assert b"Traceback" not in terminal.seen
+    assert b"KeyboardInterrupt" not in terminal.seen
+    assert processes_in(tmp_path) == []
+
+
+def test_ctrl_c_with_clients(tmp_path: Path) -> None:
+    """Fault: the same while services run, which are in the terminal too. Seen: they are ended in order all the same."""
+    (tmp_path / "services").mkdir()
+    source = "import wshub\nclass Service(wshub.Service):\n    def on_stop(self):\n        print('in order')\n"
+    (tmp_path / "services" / "quiet.py").write_text(source)
+    terminal = Terminal("serve", "-p", "tcp:0:interface=127.0.0.1", folder=tmp_path)
+    port = terminal.wait_for(r"listening: http://127\.0\.0\.1:(\d+)/")[1]
+    with connect(f"ws://127.0.0.1:{port}/quiet", proxy=None) as client:
+        terminal.type("\x03")
+        assert closed_with(client)[0] == 1001
+    terminal.wait_for(r"/quiet#info\] in order[^$]*stopped")
+    assert terminal.end() == 0
+    assert b"KeyboardInterrupt" not in terminal.seen
+
+
+def test_terminal_is_closed(tmp_path: Path) -> None:
+    """Fault: the terminal of a hub is closed. Seen: the hub ends in order; SIGHUP by anybody else is no end."""
+    terminal = Terminal("serve", "-p", "tcp:0:interface=127.0.0.1", folder=tmp_path)
+    port = int(terminal.wait_for(r"listening: http://127\.0\.0\.1:(\d+)/")[1])
+    with connect(f"ws://127.0.0.1:{port}/echo", proxy=None) as client:
+        terminal.process.send_signal(signal.SIGHUP)
+        client.send("still there?")
+        assert client.recv(WAIT) == "still there?"
+        os.close(terminal.fd)
+        assert closed_with(client)[0] == 1001
+    assert terminal.process.wait(WAIT) == 0
+    assert processes_in(tmp_path) == []
+
+
+def test_quick_commands_in_a_pipe(tmp_path: Path) -> None:
+    """No colours and no progress where nobody looks; in a terminal without them either, if NO_COLOR is set."""
+    run("new", "hello", folder=tmp_path)
+    for words in (("routes",), ("check",), ("new", "again"), ("--help",)):
+        done = run(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert b"\r" not in done.stdout + done.stderr

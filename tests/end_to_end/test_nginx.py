@@ -3,26 +3,19 @@
 import os
 import re
 import shutil
-import socket
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
-from .harness import WAIT, HubProcess, Response, eventually, find_free_port, make_upgrade
+from .harness import WAIT, HubProcess, eventually, find_free_port
+from .proxy import ANOTHER, CHECKOUT, CLIENT, DEPLOY, NAME, WHOAMI, Proxy, check_client, configure
 
-CHECKOUT = Path(__file__).parents[2]
-DEPLOY = CHECKOUT / "deploy"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-NAME = "hub.example.org"
-CLIENT, ANOTHER = "127.0.0.2", "127.0.0.3"  # addresses that no proxy has: nginx comes from 127.0.0.1
 
 pytestmark = pytest.mark.skipif(
     (NGINX is None or not STREAM.exists()) and os.environ.get("CI") != "true",
@@ -45,39 +38,18 @@ http {{
 }}
 """
 
-WHOAMI = """
-    import wshub
 
-    class Service(wshub.Service):
-        def on_open(self, client):
-            client.send(client.address[0])
-
-        def on_message(self, client, data):
-            client.send(data)
-"""
-
-
-class Nginx:
+class Nginx(Proxy):
     """An nginx in a folder of its own, with one of the files of ``deploy/`` and a hub behind it."""
 
     def __init__(self, folder: Path, file: str, hub: str, more: str = "") -> None:
         assert NGINX, "CI must have an nginx: install the packages nginx and libnginx-mod-stream"
-        self.certificate, key = folder / "cert.pem", folder / "key.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"),
-                *("-keyout", str(key), "-out", str(self.certificate)),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        self.port = find_free_port()
+        super().__init__(folder)
         site = (DEPLOY / file).read_text()
         for ours, here in (
             ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
             (f"/etc/nginx/{NAME}.pem", str(self.certificate)),
-            (f"/etc/nginx/{NAME}.key", str(key)),
+            (f"/etc/nginx/{NAME}.key", str(self.key)),
             ("127.0.0.1:12345", hub),
             *([("location / {", f"{more}location / {{")] if more else []),
         ):
@@ -91,58 +63,7 @@ class Nginx:
         said = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=WAIT, check=False)
         assert said.returncode == 0, said.stderr
         assert "[warn]" not in said.stderr
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        eventually(self._listens, "nginx listens")
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def open_socket(self, client: str = CLIENT) -> socket.socket:
-        """A TCP connection from an address."""
-        return socket.create_connection(("127.0.0.1", self.port), WAIT, source_address=(client, 0))
-
-    def make_context(self) -> ssl.SSLContext:
-        """What knows the certificate, and no other."""
-        return ssl.create_default_context(cafile=str(self.certificate))
-
-    def connect(self, path: str, client: str = CLIENT, headers: dict[str, str] | None = None) -> ClientConnection:
-        """A client with an address, and headers that it may or may not write."""
-        url = f"wss://{NAME}:{self.port}{path}"
-        return connect(
-            url,
-            sock=self.open_socket(client),
-            ssl=self.make_context(),
-            proxy=None,
-            compression=None,
-            additional_headers=headers,
-        )
-
-    def request(self, data: bytes, client: str = CLIENT) -> Response:
-        """The response to a request."""
-        with self.make_context().wrap_socket(self.open_socket(client), server_hostname=NAME) as connection:
-            connection.sendall(data)
-            response = HTTPResponse(connection)  # nginx keeps connections: there is no end of the stream to wait for
-            response.begin()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            body = b"" if response.status == 101 else response.read()
-            return Response(response.status, response.reason, headers, body)
-
-    def get(self, path: str) -> Response:
-        """The response to a plain request."""
-        return self.request(f"GET {path} HTTP/1.1\r\nHost: {NAME}:{self.port}\r\n\r\n".encode())
-
-    def upgrade(self, path: str, client: str = CLIENT, **replaced: str) -> Response:
-        """The response to a request for a WebSocket."""
-        return self.request(make_upgrade(path, **{"host": f"{NAME}:{self.port}", **replaced}), client)
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(WAIT)
-        finally:
-            self.process.kill()
+        self.start(command)
 
 
 StartNginx = Callable[..., Nginx]
@@ -162,31 +83,6 @@ def start_nginx(tmp_path: Path) -> Iterator[StartNginx]:
 
     with stack:
         yield start
-
-
-def configure(folder: Path, *changes: tuple[str, str]) -> tuple[str, str]:
-    """The options for the settings of ``deploy/wshub.toml``, but for the folder of services and `changes`."""
-    text = (DEPLOY / "wshub.toml").read_text()
-    (folder / "services").mkdir()
-    for ours, here in (('"/srv/wshub/services"', '"services"'), *changes):
-        assert ours in text, f"wshub.toml has no {ours!r} any more"
-        text = text.replace(ours, here)
-    file = folder / "wshub.toml"
-    file.write_text(text)
-    return "--config", str(file)
-
-
-def check_client(nginx: Nginx) -> None:
-    """A client that lies about its address is known by the one that it has, and served."""
-    lies = {"X-Forwarded-For": "203.0.113.5", "Forwarded": "for=203.0.113.5", "X-Real-IP": "203.0.113.5"}
-    with nginx.connect("/whoami", headers=lies) as client:
-        assert client.recv(WAIT) == CLIENT
-        client.send("x" * 60_000)
-        assert client.recv(WAIT) == "x" * 60_000
-    page = nginx.get("/")
-    assert page.status == 200
-    assert b"wshub" in page.body
-    assert nginx.upgrade("/missing").status == 404
 
 
 def test_client_behind_nginx_lies_about_its_address(
@@ -277,6 +173,7 @@ def test_too_many_of_one_address_behind_nginx(
         assert response.headers["retry-after"].isdecimal()
         with nginx.connect("/whoami", ANOTHER) as client:
             assert client.recv(WAIT) == ANOTHER
+    eventually(lambda: hub.count_clients() == 0, "they have gone")
     with nginx.connect("/whoami") as client:
         assert client.recv(WAIT) == CLIENT
 

@@ -7,8 +7,10 @@ descriptor for it; if not, the port is not watched for a while, and whoever conn
 
 import errno
 import os
+from functools import partial
 from typing import Any
 
+from twisted.internet import tcp, unix
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -78,6 +80,9 @@ def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any
     port = ports[0]
     if hasattr(port, "socket"):
         port.socket.listen(BACKLOG)
+    if description.startswith("systemd:") and isinstance(port, unix.Port):
+        # A port of Twisted's removes the path at its end; but it is systemd's, which listens there for the next hub.
+        port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
     if hasattr(port, "doRead"):
         PatientPort(reactor, port)
     return port

@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 
 from wshub.arena import ARENA_FD, map_for_good
@@ -127,6 +127,9 @@ def import_file(file: str, name: str) -> ModuleType:
     spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
+    package = name.partition(".")[0]
+    if package not in sys.modules and find_spec(package) is None:
+        sys.modules[package] = ModuleType(package)  # pickle imports it on the way to the classes of the module
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
