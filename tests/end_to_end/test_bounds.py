@@ -514,11 +514,11 @@ FLOODS = """
 
 
 def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
-    """Fault: 100 clients that never read are fed 10 MB/s each. Seen: at most 150 MiB more in the hub, each closed and
+    """Fault: 100 clients that never read are fed 2 MB/s each. Seen: at most 150 MiB more in the hub, each closed and
     seen with 1013, log lines for few of them; a client that reads the same gets it without delay meanwhile.
     """
     hub = start_hub()
-    hub.save("floods.py", FLOODS.format(seconds=0.01, size=100_000))
+    hub.save("floods.py", FLOODS.format(seconds=0.05, size=100_000))
     with watched(hub, 150 * MiB), ExitStack() as stack:
         reader = stack.enter_context(hub.connect("/floods", ping_interval=None))
         asker = stack.enter_context(hub.connect("/floods", ping_interval=None))
@@ -537,7 +537,7 @@ def test_a_hundred_that_never_read(start_hub: StartHub) -> None:
         p99 = sorted(delays)[int(len(delays) * 0.99)]
         print(f"delay of {len(delays)} broadcasts: p99 {p99 * 1000:.0f} ms")
         assert "1013: 100" in closed
-        assert p99 < 1  # these are 10 MB/s for each: mostly 0.2 to 0.6 on two busy cores; what blocks the hub takes longer
+        assert p99 < 1  # what blocks the hub takes longer, be the machine as busy as it will
         code = 0
         with suppress(ConnectionError, AssertionError):
             while (frame := silent[0].read_frame())[0] == 0x82:
