@@ -14,6 +14,7 @@ from wshub.door import descriptors
 from wshub.door.first_request import PortFactory
 from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin import AdminInterface
+from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
@@ -44,7 +45,7 @@ class Hub(Service):
         self._factory = PortFactory(reactor, settings, root, site, self._websockets)
         self.ports: list[Any] = []
         self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
-        self.admin = AdminInterface(reactor, settings, self._inspector)
+        self.admin = AdminInterface(reactor, settings, self._inspector, self._find_ports, self._factory.admission)
         self._notifier = Notifier(reactor)
         self._log = Logger(namespace="wshub")
 
@@ -57,6 +58,8 @@ class Hub(Service):
         for description in self._settings.endpoints:
             self.ports.append(open_port(self._reactor, description, self._factory, "port"))
         self.admin.listen()
+        for origin in self.admin.origins:
+            self._factory.admission.allow_origin(origin)
 
     def startService(self) -> None:
         """Tell where services can be reached."""
@@ -77,6 +80,15 @@ class Hub(Service):
                 limit=descriptors.limit(),
                 wanted=wanted,
             )
+
+    def _find_ports(self) -> list[PublicPort]:
+        """The TCP ports at which services can be reached."""
+        addresses = [port.getHost() for port in self.ports]
+        return [
+            PublicPort(address.host, address.port, description.startswith("ssl:"))
+            for description, address in zip(self._settings.endpoints, addresses, strict=True)
+            if hasattr(address, "port")
+        ]
 
     def _start(self) -> None:
         reap_orphans(self._reactor)

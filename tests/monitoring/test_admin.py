@@ -14,8 +14,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from wshub.config import Settings
+from wshub.door.admission import Admission
 from wshub.errors import ConfigError
 from wshub.monitoring.admin import MOST, AdminInterface, AdminPages, AdminSite, Refusals
+from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import PERIOD, REMEMBERED, Inspector
 from wshub.poller import Poller
 from wshub.processes.supervisor import ServiceSupervisor
@@ -36,7 +38,10 @@ class Hub:
         self.supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, **settings), Poller(reactor))
         self.inspector = Inspector(reactor, self.supervisor, lambda: 7)
         self.refusals = Refusals(reactor, self.supervisor.accounting)
-        self.site = AdminSite(AdminPages(self.inspector, token, self.refusals), 5.0, self.refusals)
+        self.admission = Admission(Settings(document_root=folder, **settings))
+        self.ports = [PublicPort("0.0.0.0", 12345, False)]
+        pages = AdminPages(self.inspector, token, self.refusals, lambda: self.ports, self.admission)
+        self.site = AdminSite(pages, 5.0, self.refusals)
 
     def start(self) -> None:
         """Listen, and start what is eager."""
@@ -245,7 +250,8 @@ def make_interface(
 
     monkeypatch.setattr("wshub.monitoring.admin.open_port", open_port)
     hub = Hub(reactor, folder)
-    return AdminInterface(reactor, Settings(document_root=folder, **settings), hub.inspector), asked, port  # type: ignore[arg-type]
+    its_settings = Settings(document_root=folder, **settings)  # type: ignore[arg-type]
+    return AdminInterface(reactor, its_settings, hub.inspector, list, hub.admission), asked, port
 
 
 def test_token_is_made_up_and_said_once(
@@ -299,4 +305,4 @@ def test_an_endpoint_that_cannot_be_had(reactor: FakeReactor, tmp_path: Path, mo
     settings = Settings(document_root=tmp_path, admin="unix:/no/such/folder/admin")
     assert serverFromString(real, settings.admin)
     with pytest.raises(ConfigError, match=r"cannot listen at unix:/no/such.*choose another with --admin"):
-        AdminInterface(real, settings, hub.inspector).listen()
+        AdminInterface(real, settings, hub.inspector, list, hub.admission).listen()

@@ -6,10 +6,11 @@ from typing import Any
 
 import wshub
 from wshub.accounting import Accounting, Counts
+from wshub.errors import ServiceNotFound
 from wshub.monitoring.metrics import HubView, ServiceView
 from wshub.monitoring.procfs import read_usage
 from wshub.processes.supervisor import ServiceSupervisor
-from wshub.routing import Route, format_route
+from wshub.routing import Route, format_route, parse_route
 
 PERIOD = 1.0  # seconds between two looks at the reactor's lag
 REMEMBERED = 15  # of them
@@ -62,8 +63,17 @@ class Inspector:
             routes = sorted(known | set(supervisor.eager))
         return tuple(map(self._look_at, routes))
 
-    def look(self) -> HubView:
-        """The hub as a whole, for metrics."""
+    def look_at_service(self, name: str) -> ServiceView | None:
+        """The service of this path, such as ``/foo/bar``; None if there is none, nor was."""
+        try:
+            route = parse_route([segment.encode() for segment in name.split("/")[1:]])
+        except ServiceNotFound:
+            return None
+        is_there = name in self.accounting.services or self._supervisor.tree.exists(route)
+        return self._look_at(route) if is_there else None
+
+    def look(self, everything: bool = False) -> HubView:
+        """The hub as a whole; which of its services, `look_at_services` says."""
         return HubView(
             version=wshub.__version__,
             not_ready=self.not_ready(),
@@ -72,7 +82,7 @@ class Inspector:
             lag=max(self._lags, default=0.0),
             usage=read_usage("self"),
             counts=self._supervisor.accounting.hub,
-            services=self.look_at_services(everything=False),
+            services=self.look_at_services(everything),
         )
 
     def _look_at(self, route: Route) -> ServiceView:
