@@ -1,26 +1,28 @@
 // What the hub said each second, for as long as the page is open: counts become rates here.
 
-export const MOST = 300;
+const MOST = 300;
+const CPU_SAMPLES = 5; // processor time is counted in hundredths of a second: over one second that is coarse
 
 export class Samples {
   constructor() {
     this.all = [];
-    this.raw = null;
+    this.raws = [];
   }
 
   // `raw` has the hub's time in seconds and counts that only grow, as /services has them.
   add(raw) {
-    const last = this.raw;
-    const seconds = last ? raw.time - last.time : 0;
-    const rate = (name) => (seconds > 0 ? Math.max(0, raw[name] - last[name]) / seconds : null);
-    const sameProcess = last && last.pid === raw.pid && raw.cpu !== null && last.cpu !== null;
-    this.raw = raw;
+    const rate = (name, since) => (since && raw.time > since.time ? Math.max(0, raw[name] - since[name]) / (raw.time - since.time) : null);
+    const last = this.raws.at(-1);
+    if (last && (last.pid !== raw.pid || last.cpu === null)) this.raws = [];
+    const ofProcess = raw.cpu === null ? undefined : this.raws[0];
+    this.raws.push(raw);
+    if (this.raws.length > CPU_SAMPLES) this.raws.shift();
     this.all.push({
       time: raw.time,
       clients: raw.clients,
-      received: rate("received"),
-      sent: rate("sent"),
-      cpu: raw.cpu === null ? null : sameProcess ? 100 * rate("cpu") : null,
+      received: rate("received", last),
+      sent: rate("sent", last),
+      cpu: ofProcess ? 100 * rate("cpu", ofProcess) : null,
       memory: raw.memory,
     });
     if (this.all.length > MOST) this.all.shift();
