@@ -45,7 +45,7 @@ class Hub(Service):
         self._factory = PortFactory(reactor, settings, root, site, self._websockets)
         self.ports: list[Any] = []
         self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
-        self.admin = AdminInterface(reactor, settings, self._inspector, self._find_ports, self._factory.admission)
+        self.admin = AdminInterface(reactor, settings, self._inspector, self._factory.admission)
         self._notifier = Notifier(reactor)
         self._log = Logger(namespace="wshub")
 
@@ -56,7 +56,11 @@ class Hub(Service):
         a daemon and gives root up. Connections are accepted once the reactor runs.
         """
         for description in self._settings.endpoints:
-            self.ports.append(open_port(self._reactor, description, self._factory, "port"))
+            port = open_port(self._reactor, description, self._factory, "port")
+            self.ports.append(port)
+            address = port.getHost()
+            if hasattr(address, "port"):
+                self.admin.public_ports.append(PublicPort(address.host, address.port, description.startswith("ssl:")))
         self.admin.listen()
         for origin in self.admin.origins:
             self._factory.admission.allow_origin(origin)
@@ -80,15 +84,6 @@ class Hub(Service):
                 limit=descriptors.limit(),
                 wanted=wanted,
             )
-
-    def _find_ports(self) -> list[PublicPort]:
-        """The TCP ports at which services can be reached."""
-        addresses = [port.getHost() for port in self.ports]
-        return [
-            PublicPort(address.host, address.port, description.startswith("ssl:"))
-            for description, address in zip(self._settings.endpoints, addresses, strict=True)
-            if hasattr(address, "port")
-        ]
 
     def _start(self) -> None:
         reap_orphans(self._reactor)

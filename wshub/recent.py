@@ -1,4 +1,4 @@
-"""What happened to a service of late: its last lines of output, the connections that ended, its starts and ends.
+"""What happened to a service of late: its output, the connections that ended, its starts and ends, what it used.
 
 Everything is bounded, in number and in bytes, and kept only where somebody can look at it: in a hub with an admin
 interface. An entry costs what it takes to append to a deque. Times are seconds of Unix time.
@@ -12,6 +12,7 @@ MAX_LINES, MAX_OUTPUT = 500, 64 << 10
 MAX_CLOSINGS, MAX_CLOSING_BYTES = 100, 16 << 10
 MAX_EVENTS, MAX_EVENT_BYTES = 50, 8 << 10
 MAX_TRACEBACKS, MAX_TRACEBACK_BYTES = 10, 64 << 10
+MAX_SAMPLES = 60
 MAX_TRACEBACK = 16 << 10
 """Characters of one traceback. Of a longer one the end is kept, which says what went wrong."""
 
@@ -46,6 +47,20 @@ class Happening(NamedTuple):
     number: int
     time: float
     text: str
+
+
+class Sample(NamedTuple):
+    """A service at one moment; counts are since the hub began, ``cpu`` since the process did."""
+
+    time: float
+    clients: int
+    received: int
+    sent: int
+    pid: int
+    cpu: float
+    """Seconds of processor time."""
+    memory: int
+    """Bytes of its own."""
 
 
 Entry = TypeVar("Entry", Line, Closing, Happening)
@@ -90,6 +105,8 @@ class Recent:
     closings: Ring[Closing] = field(default_factory=lambda: Ring(MAX_CLOSINGS, MAX_CLOSING_BYTES))
     events: Ring[Happening] = field(default_factory=lambda: Ring(MAX_EVENTS, MAX_EVENT_BYTES))
     tracebacks: Ring[Happening] = field(default_factory=lambda: Ring(MAX_TRACEBACKS, MAX_TRACEBACK_BYTES))
+
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
 
     def add_line(self, now: float, stream: str, level: str, text: str) -> None:
         """It has written a line."""

@@ -257,7 +257,7 @@ def test_without_the_right_token(start_hub: StartHub, browser: Browser, screensh
         page.press("Enter")
         page.wait_for("document.querySelector('#entry-error').textContent.includes('does not take this token')")
         assert page.evaluate("document.querySelector('#rows tr')") is None
-        assert len(hub.search("wrong token")) == 1
+        hub.wait_for_log("wrong token")
         page.errors.clear()  # the browser has the 401 as one
         page.type("#token", token)
         page.press("Enter")

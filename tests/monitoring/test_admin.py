@@ -40,7 +40,7 @@ class Hub:
         self.refusals = Refusals(reactor, self.supervisor.accounting)
         self.admission = Admission(Settings(document_root=folder, **settings))
         self.ports = [PublicPort("0.0.0.0", 12345, False)]
-        pages = AdminPages(self.inspector, token, self.refusals, lambda: self.ports, self.admission)
+        pages = AdminPages(self.inspector, token, self.refusals, self.ports, self.admission)
         self.site = AdminSite(pages, 5.0, self.refusals)
 
     def start(self) -> None:
@@ -251,7 +251,7 @@ def make_interface(
     monkeypatch.setattr("wshub.monitoring.admin.open_port", open_port)
     hub = Hub(reactor, folder)
     its_settings = Settings(document_root=folder, **settings)  # type: ignore[arg-type]
-    return AdminInterface(reactor, its_settings, hub.inspector, list, hub.admission), asked, port
+    return AdminInterface(reactor, its_settings, hub.inspector, hub.admission), asked, port
 
 
 def test_token_is_made_up_and_said_once(
@@ -305,4 +305,4 @@ def test_an_endpoint_that_cannot_be_had(reactor: FakeReactor, tmp_path: Path, mo
     settings = Settings(document_root=tmp_path, admin="unix:/no/such/folder/admin")
     assert serverFromString(real, settings.admin)
     with pytest.raises(ConfigError, match=r"cannot listen at unix:/no/such.*choose another with --admin"):
-        AdminInterface(real, settings, hub.inspector, list, hub.admission).listen()
+        AdminInterface(real, settings, hub.inspector, hub.admission).listen()

@@ -60,14 +60,14 @@ class AdminInterface:
         reactor: Any,
         settings: Settings,
         inspector: Inspector,
-        find_ports: Callable[[], list[PublicPort]],
         admission: Admission,
     ) -> None:
-        """`find_ports` says where the services are, `admission` which pages may connect there."""
+        """`admission` says which pages may connect to services."""
         self._reactor = reactor
         self._inspector = inspector
-        self._find_ports = find_ports
         self._admission = admission
+        self.public_ports: list[PublicPort] = []
+        """Where the services are, once that is known."""
         self._endpoint = parse_admin(settings.admin, settings.admin_token)
         self._timeout = settings.handshake_timeout
         self._port: Any = None
@@ -82,7 +82,7 @@ class AdminInterface:
         """Listen, if that is wanted. Raise `ConfigError` if the endpoint cannot be had."""
         if self._endpoint:
             refusals = Refusals(self._reactor, self._inspector.accounting)
-            pages = AdminPages(self._inspector, self.token, refusals, self._find_ports, self._admission)
+            pages = AdminPages(self._inspector, self.token, refusals, self.public_ports, self._admission)
             site = AdminSite(pages, self._timeout, refusals)
             self._port = open_port(self._reactor, self._endpoint.description, site, "admin")
 
@@ -144,14 +144,14 @@ class AdminPages(Resource):
         inspector: Inspector,
         token: str,
         refusals: Refusals,
-        find_ports: Callable[[], list[PublicPort]],
+        public_ports: list[PublicPort],
         admission: Admission,
     ) -> None:
         super().__init__()
         self._refusals = refusals
         self._inspector = inspector
         self._token = token.encode()
-        self._find_ports = find_ports
+        self._public_ports = public_ports
         self._admission = admission
 
     def render_GET(self, request: Request) -> bytes:
@@ -211,7 +211,7 @@ class AdminPages(Resource):
         return not request.getHeader(b"authorization")
 
     def _public_urls(self, request: Request) -> list[str]:
-        return public_urls(self._find_ports(), get_host(request))
+        return public_urls(self._public_ports, get_host(request))
 
     def _describe_services(self, request: Request) -> Answer:
         hub = self._inspector.look(everything=True)
@@ -244,14 +244,15 @@ def wants_html(request: Request) -> bool:
 
 def get_host(request: Request) -> str:
     """The Host header; empty if there is none."""
-    header: bytes = request.getHeader(b"host") or b""
-    return header.decode("latin-1")
+    header: bytes | None = request.getHeader(b"host")
+    return str(header or b"", "latin-1")
 
 
 def get_argument(request: Request, name: bytes) -> str:
     """The last value of a query's field; empty if there is none, or if it is not UTF-8."""
+    values: list[bytes] = (request.args or {}).get(name) or [b""]
     try:
-        return (request.args.get(name) or [b""])[-1].decode()
+        return values[-1].decode()
     except UnicodeDecodeError:
         return ""
 

@@ -54,4 +54,5 @@ def describe_recent(recent: Recent, after: int) -> dict[str, Any]:
         "closings": [closing._asdict() for closing in recent.closings.after(after)],
         "events": [event._asdict() for event in recent.events.after(after)],
         "tracebacks": [traceback._asdict() for traceback in recent.tracebacks.after(after)],
+        "samples": [] if after else [sample._asdict() for sample in recent.samples],
     }

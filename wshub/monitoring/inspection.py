@@ -1,4 +1,7 @@
-"""What a hub is and does at this moment, gathered when somebody asks: it costs a message nothing."""
+"""What a hub is and does at this moment, gathered when somebody asks: it costs a message nothing.
+
+Where there is an admin interface, each service that runs is looked at every few seconds, for the curves of the console.
+"""
 
 import time
 from collections import deque
@@ -10,10 +13,12 @@ from wshub.errors import ServiceNotFound
 from wshub.monitoring.metrics import HubView, ServiceView
 from wshub.monitoring.procfs import read_usage
 from wshub.processes.supervisor import ServiceSupervisor
+from wshub.recent import Sample
 from wshub.routing import Route, format_route, parse_route
 
 PERIOD = 1.0  # seconds between two looks at the reactor's lag
 REMEMBERED = 15  # of them
+SAMPLED = 5  # periods between two looks at one service: in each of them a part of all services has its turn
 
 
 class Inspector:
@@ -28,6 +33,7 @@ class Inspector:
         self._lags: deque[float] = deque(maxlen=REMEMBERED)
         self._due = 0.0
         self._call: Any = None
+        self._turn = 0
 
     @property
     def accounting(self) -> Accounting:
@@ -107,7 +113,20 @@ class Inspector:
 
     def _measure_lag(self) -> None:
         self._lags.append(max(0.0, self._reactor.seconds() - self._due))
+        self._sample()
         self._schedule()
+
+    def _sample(self) -> None:
+        """Keep what some of the services use, if it is kept; not all at once, as that takes a while."""
+        self._turn = (self._turn + 1) % SAMPLED
+        for route, link in list(self._supervisor.tree.running.items())[self._turn :: SAMPLED]:
+            process, recent, counts = self._supervisor.process(route), link.counts.recent, link.counts
+            if recent and process and process.pid and (usage := read_usage(process.pid)):
+                sample = Sample(
+                    *(time.time(), len(link.sockets), counts.messages_in, counts.messages_out),
+                    *(process.pid, usage.cpu, usage.memory),
+                )
+                recent.samples.append(sample)
 
 
 def _backlog_size(socket: Any) -> int:

@@ -76,12 +76,13 @@ function explainConnecting(data) {
   return `The hub lets no page of ${location.origin} connect. To allow it, set origins = ["${location.origin}"], or --origin ${location.origin}.`;
 }
 
-// What happened since the last time.
-export async function refreshRecent() {
+// What happened since the last time; `history` gets what the hub has from before.
+export async function refreshRecent(history) {
   const path = shown;
   if (!path) return;
   const data = await ask(`/recent?service=${encodeURIComponent(path)}&after=${after}`);
   if (shown !== path) return;
+  history.of(path).putBefore(data.samples);
   const missed = data.output_total - outputTotal - data.output.length;
   const lines = data.output.map(makeOutputLine);
   if (missed > 0 && after) lines.unshift(element("div", "line quiet", `${formatCount(missed)} lines were too many and are not here`));

@@ -98,7 +98,7 @@ async function refresh() {
     announce();
     showHub();
     showView();
-    await refreshRecent().catch(passOver);
+    await refreshRecent(history).catch(passOver);
   } catch (error) {
     if (error instanceof NotAllowed) askForToken("The hub does not take this token: it has another, perhaps since it was restarted.");
     else showTrouble();

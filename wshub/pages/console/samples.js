@@ -28,6 +28,15 @@ export class Samples {
     if (this.all.length > MOST) this.all.shift();
   }
 
+  // What the hub has kept from before this page looked: coarser, and drawn as the rest.
+  putBefore(raws) {
+    const earlier = new Samples();
+    const began = this.all[0]?.time ?? Infinity;
+    for (const raw of raws) if (raw.time < began) earlier.add(raw);
+    this.all.unshift(...earlier.all);
+    if (this.all.length > MOST) this.all.splice(0, this.all.length - MOST);
+  }
+
   get last() {
     return this.all.at(-1);
   }
