@@ -174,9 +174,9 @@ class Browser:
             window = Page(connection).call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         host = re.match(r"ws://([^/]+)/", self._address)
         assert host
-        with connect(
-            f"ws://{host[1]}/devtools/page/{window}", proxy=None, compression=None, max_size=None
-        ) as connection:
+        page_url = f"ws://{host[1]}/devtools/page/{window}"
+        # Its events are only read while a test waits for something, and pongs come after them.
+        with connect(page_url, proxy=None, compression=None, max_size=None, ping_interval=None) as connection:
             page = Page(connection)
             for domain in ("Page", "Runtime", "Log", "Network"):
                 page.call(f"{domain}.enable")

@@ -434,6 +434,27 @@ def test_a_token_that_is_known_is_not_logged(
     assert not [line for line in log if "Bearer" in line or "token=" in line or TOKEN in line]
 
 
+def test_the_url_of_the_console(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """The log has it, with a token that nobody could know; without a port there is none."""
+    for settings in ({"admin": "9187"}, {"admin": "9187", "admin_token": TOKEN}, {"admin": "unix:/run/admin"}):
+        interface, _, port = make_interface(reactor, tmp_path, monkeypatch, **settings)
+        if settings["admin"] == "9187":
+            monkeypatch.setattr(port, "getHost", lambda: IPv4Address("TCP", "127.0.0.1", 9187))
+        assert (interface.console_url, interface.origins) == (None, ())
+        interface.listen()
+        interface.announce()
+        lines = [line.partition("console: ")[2] for line in log if "console: " in line]
+        log.clear()
+        if settings["admin"] == "9187":
+            assert interface.console_url == f"http://127.0.0.1:9187/#token={interface.token}"
+            assert interface.origins == ("http://127.0.0.1:9187", "http://localhost:9187")
+            assert lines == ["http://127.0.0.1:9187/" if "admin_token" in settings else interface.console_url]
+        else:
+            assert (interface.console_url, interface.origins, lines) == (None, (), [])
+
+
 def test_off_by_default(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
     """Nobody who did not ask for it has it."""
     interface, asked, _ = make_interface(reactor, tmp_path, monkeypatch)

@@ -89,20 +89,30 @@ class AdminInterface:
     def announce(self) -> None:
         """Say in the log where it is, and the token if nobody can know it."""
         if self._port:
-            host = self._port.getHost()
-            address = describe_address(host, "https" if self._is_secure else "http")
+            address = self._describe_address()
             token = f", with Authorization: Bearer {self.token}" if self._is_token_new else ""
             self._log.info("admin interface: {address}{token}", address=address, token=token)
-            if hasattr(host, "port"):
-                # A browser sends nobody what is behind the number sign, and the page takes it out of the address.
-                fragment = f"#token={self.token}" if self._is_token_new else ""
-                self._log.info("console: {address}{fragment}", address=address, fragment=fragment)
+            if url := self.console_url:
+                self._log.info("console: {url}", url=url if self._is_token_new else address)
+
+    @property
+    def console_url(self) -> str | None:
+        """What to open in a browser, with the token if there is one; None unless it listens at a TCP port.
+
+        A browser sends nobody what is behind the number sign, and the page takes it out of the address.
+        """
+        if not (self._port and hasattr(self._port.getHost(), "port")):
+            return None
+        return self._describe_address() + (f"#token={self.token}" if self.token else "")
 
     @property
     def origins(self) -> tuple[str, ...]:
         """Those of the console, once it listens: none unless it is at a port for this machine alone."""
         host: Any = self._port.getHost() if self._port else None
         return console_origins(host.host, host.port, self._is_secure) if hasattr(host, "port") else ()
+
+    def _describe_address(self) -> str:
+        return describe_address(self._port.getHost(), "https" if self._is_secure else "http")
 
     @property
     def _is_secure(self) -> bool:

@@ -3,7 +3,7 @@
 import { element, setText } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const SPARK = { width: 64, height: 18, samples: 60 };
+const SPARK = { width: 64, height: 18, seconds: 60 };
 const CHART = { width: 300, height: 84, seconds: 300, gap: 15 };
 
 function svg(tag, attributes) {
@@ -24,17 +24,16 @@ export class Spark {
     this.node.append(this.line);
   }
 
-  show(samples, read) {
-    const values = samples.slice(-SPARK.samples).map(read);
-    const top = Math.max(...values.map((value) => value ?? 0), 0);
-    if (!top) {
-      setAttribute(this.line, "points", "");
-      return;
-    }
-    const step = SPARK.width / (SPARK.samples - 1);
-    const first = SPARK.samples - values.length;
-    const y = (value) => SPARK.height - 1.5 - ((value ?? 0) / top) * (SPARK.height - 3);
-    setAttribute(this.line, "points", values.map((value, i) => `${((first + i) * step).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
+  // What is no more than `least` does not fill the height.
+  show(samples, read, least) {
+    const now = samples.at(-1)?.time ?? 0;
+    const shown = samples.slice(-SPARK.seconds).filter((sample) => now - sample.time <= SPARK.seconds);
+    const most = Math.max(0, ...shown.map((sample) => read(sample) ?? 0));
+    const top = Math.max(most, least);
+    const x = (sample) => SPARK.width * (1 - (now - sample.time) / SPARK.seconds);
+    const y = (sample) => SPARK.height - 1.5 - ((read(sample) ?? 0) / top) * (SPARK.height - 3);
+    // Of what is always 0 there is nothing to see, nor to write.
+    setAttribute(this.line, "points", most ? shown.map((sample) => `${x(sample).toFixed(1)},${y(sample).toFixed(1)}`).join(" ") : "");
   }
 }
 

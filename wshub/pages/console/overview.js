@@ -6,10 +6,10 @@ import { formatBytes, formatCount, formatPercent, formatRate, plural } from "./f
 import { makeTree } from "./tree.js";
 
 const COLUMNS = [
-  { name: "Clients", read: (sample) => sample.clients, format: formatCount, spark: true },
-  { name: "In", unit: "/s", read: (sample) => sample.received, format: formatRate, spark: true },
-  { name: "Out", unit: "/s", read: (sample) => sample.sent, format: formatRate, spark: true },
-  { name: "CPU", read: (sample) => sample.cpu, format: formatPercent, spark: true },
+  { name: "Clients", read: (sample) => sample.clients, format: formatCount, spark: true, least: 2 },
+  { name: "In", unit: "/s", read: (sample) => sample.received, format: formatRate, spark: true, least: 1 },
+  { name: "Out", unit: "/s", read: (sample) => sample.sent, format: formatRate, spark: true, least: 1 },
+  { name: "CPU", read: (sample) => sample.cpu, format: formatPercent, spark: true, least: 10 },
   { name: "Memory", read: (sample) => sample.memory, format: formatBytes, spark: false },
 ];
 
@@ -86,7 +86,7 @@ class Row {
       const text = column.format(value);
       setText(this.values[index], text);
       setData(this.values[index].parentElement, "zero", String(!value));
-      this.sparks.get(column)?.show(samples.all, column.read);
+      this.sparks.get(column)?.show(samples.all, column.read, column.least);
     });
     setText(this.restarts, formatCount(service.restarts));
     setData(this.restarts.parentElement, "zero", String(!service.restarts));
