@@ -51,6 +51,7 @@ LAYERS = {
     ],
     2: [
         "wshub.monitoring.admin",
+        "wshub.monitoring.admin_pages",
         "wshub.monitoring.console",
         "wshub.door.descriptors",
         "wshub.door.first_request",

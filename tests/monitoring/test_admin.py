@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from wshub.config import Settings
 from wshub.door.admission import Admission
 from wshub.errors import ConfigError
-from wshub.monitoring.admin import MOST, AdminInterface, AdminPages, AdminSite, Refusals
+from wshub.monitoring.admin import MOST, AdminInterface, AdminSite
+from wshub.monitoring.admin_pages import AdminPages, Refusals
 from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import PERIOD, REMEMBERED, SAMPLED, Inspector
 from wshub.monitoring.metrics import Usage
