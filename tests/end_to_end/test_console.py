@@ -359,6 +359,54 @@ def test_by_keyboard_alone(start_hub: StartHub, browser: Browser) -> None:
         page.wait_for("document.activeElement.getAttribute('aria-label') === '/echo'")
 
 
+def test_a_tab_that_nobody_sees_asks_nothing(start_hub: StartHub, browser: Browser) -> None:
+    """Hidden, the page sets no timer to ask again; seen again, it asks at once."""
+    hub = start_with_admin(start_hub)
+    with open_console(browser, find_url(hub)) as console:
+        page = console.page
+        page.evaluate(
+            """window.waits = [], window.turn = (hidden) => {
+              Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+              document.dispatchEvent(new Event("visibilitychange"));
+            }, window.setTimeout = new Proxy(setTimeout, {apply(wanted, self, [call, ms]) {
+              waits.push(ms);
+              return wanted(call, ms);
+            }}), 0"""
+        )
+        page.evaluate("turn(true), waits.length = 0")
+        for _ in range(10):  # longer than what was under way when it was hidden
+            page.evaluate("fetch('/healthz').then((response) => response.text())")
+        assert page.evaluate("waits") == []
+        up_for = page.evaluate("document.querySelector('#hub-facts dd').textContent")
+        assert page.evaluate("turn(false), waits") == [0]
+        page.wait_for(f"document.querySelector('#hub-facts dd').textContent !== {json.dumps(up_for)}")
+
+
+def test_charts_have_words(start_hub: StartHub, browser: Browser) -> None:
+    """What a chart shows can be heard; tables, headings and fields have names in the accessibility tree."""
+    hub = start_with_admin(start_hub)
+    with open_console(browser, find_url(hub)) as console, hub.connect("/echo"):
+        page = console.page
+        console.wait_for_row("/echo", "running")
+
+        def names(role: str) -> list[str]:
+            nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+            return [each["name"]["value"] for each in nodes if each.get("role", {}).get("value") == role]
+
+        assert "Services" in names("table")
+        assert {"/echo", "/foo/bar/"} <= set(names("link"))
+        assert "Filter" in names("searchbox")
+        assert {"Service", "State", "Clients", "Memory"} <= set(names("columnheader"))
+        console.open_service("/echo")
+        page.wait_for("document.querySelector('#charts svg').getAttribute('aria-label')")
+        assert [
+            each for each in names("image") if each.startswith("Clients in the last five minutes: now 1, at most 1")
+        ]
+        assert len([each for each in names("image") if "in the last five minutes: " in each]) == 4
+        assert {"Address", "Message to send", "Close code", "Reason"} <= set(names("textbox"))
+        assert "" not in names("button") + names("link") + names("textbox")
+
+
 def test_five_hundred_services(start_hub: StartHub, browser: Browser, screenshots: Path) -> None:
     """A filter finds one of five hundred; a refresh in which nothing happens writes no cell and moves no row."""
     hub = start_with_admin(start_hub)
