@@ -304,6 +304,37 @@ def test_samples(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.Monke
     assert json.loads(hub.get("/recent?service=/echo&after=1")[2])["samples"] == []
 
 
+def test_what_many_processes_use_is_read_in_turn(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is asked for each second reads a part of them, those first that were read longest ago."""
+    read: list[int] = []
+
+    def read_usage(pid: int | str) -> Usage:
+        if pid != "self":
+            read.append(int(pid))
+        return Usage(1, 2.0)
+
+    monkeypatch.setattr("wshub.monitoring.inspection.read_usage", read_usage)
+    monkeypatch.setattr("wshub.monitoring.inspection.MOST_READ", 1)
+    hub = Hub(reactor, tmp_path)
+    hub.start()
+    for name in ("echo", "idle"):
+        hub.supervisor.link((name,))
+    pids = [process.pid for process in reactor.processes]
+    first = json.loads(hub.get("/services")[2])["services"]
+    assert sorted(each["measured"] is None for each in first) == [False, True]  # its turn comes next
+    for _ in range(3):
+        hub.get("/services")
+    assert set(read[:2]) == set(read[2:]) == set(pids)
+    assert len(read) == 4
+    again = json.loads(hub.get("/services")[2])["services"]
+    assert all(after["measured"] > (before["measured"] or 0) for before, after in zip(first, again, strict=True))
+    read.clear()
+    hub.get("/metrics")
+    assert sorted(read) == sorted(pids)
+
+
 def test_services(hub: Hub, reactor: FakeReactor) -> None:
     """Each service has its process, its counts, and the last line of its last traceback; a stranger's has none."""
     hub.start()

@@ -40,6 +40,7 @@ def describe_service(view: ServiceView) -> dict[str, Any]:
         "last_error": counts.last_error,
         "memory": usage.memory if usage else None,
         "cpu": usage.cpu if usage else None,
+        "measured": view.measured,
         "waiting_for_service": view.waiting_for_service,
         "waiting_for_clients": view.waiting_for_clients,
     }

@@ -4,7 +4,7 @@ import { element, setText } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SPARK = { width: 64, height: 18, seconds: 60 };
-const CHART = { width: 300, height: 84, seconds: 300, gap: 15 };
+const CHART = { width: 300, height: 84, seconds: 300, gap: 30 };
 
 function svg(tag, attributes) {
   const made = document.createElementNS(SVG, tag);

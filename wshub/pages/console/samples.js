@@ -6,33 +6,42 @@ const CPU_SAMPLES = 5; // processor time is counted in hundredths of a second: o
 export class Samples {
   constructor() {
     this.all = [];
-    this.raws = [];
+    this.raw = null;
+    this.usages = [];
   }
 
   // `raw` has the hub's time in seconds and counts that only grow, as /services has them.
   add(raw) {
-    const rate = (name, since) => (since && raw.time > since.time ? Math.max(0, raw[name] - since[name]) / (raw.time - since.time) : null);
-    const last = this.raws.at(-1);
-    if (last && (last.pid !== raw.pid || last.cpu === null)) this.raws = [];
-    const ofProcess = raw.cpu === null ? undefined : this.raws[0];
-    this.raws.push(raw);
-    if (this.raws.length > CPU_SAMPLES) this.raws.shift();
+    const last = this.raw;
+    const rate = (name) => (last && raw.time > last.time ? Math.max(0, raw[name] - last[name]) / (raw.time - last.time) : null);
+    this.raw = raw;
     this.all.push({
       time: raw.time,
       clients: raw.clients,
-      received: rate("received", last),
-      sent: rate("sent", last),
-      cpu: ofProcess ? 100 * rate("cpu", ofProcess) : null,
+      received: rate("received"),
+      sent: rate("sent"),
+      cpu: this.#addUsage(raw),
       memory: raw.memory,
     });
     if (this.all.length > MOST) this.all.shift();
+  }
+
+  // Percent of a processor, over the last few times that the process was looked at.
+  #addUsage({ pid, cpu, measured }) {
+    const last = this.usages.at(-1);
+    if (last && last.pid !== pid) this.usages = [];
+    if (cpu === null) return null;
+    if (measured !== last?.measured) this.usages.push({ pid, cpu, measured });
+    if (this.usages.length > CPU_SAMPLES) this.usages.shift();
+    const [first, latest] = [this.usages[0], this.usages.at(-1)];
+    return latest.measured > first.measured ? (100 * (latest.cpu - first.cpu)) / (latest.measured - first.measured) : null;
   }
 
   // What the hub has kept from before this page looked: coarser, and drawn as the rest.
   putBefore(raws) {
     const earlier = new Samples();
     const began = this.all[0]?.time ?? Infinity;
-    for (const raw of raws) if (raw.time < began) earlier.add(raw);
+    for (const raw of raws) if (raw.time < began) earlier.add({ ...raw, measured: raw.time });
     this.all.unshift(...earlier.all);
     if (this.all.length > MOST) this.all.splice(0, this.all.length - MOST);
   }
@@ -65,9 +74,9 @@ export class History {
       listed.add(service.path);
       this.of(service.path).add({ ...pick(service), time: data.time });
     }
-    this.of("").add({ time: data.time, clients: data.connections, received: 0, sent: 0, pid: 0, cpu: data.cpu, memory: data.memory });
+    this.of("").add({ time: data.time, clients: data.connections, received: 0, sent: 0, pid: 0, cpu: data.cpu, measured: data.time, memory: data.memory });
     for (const path of this.bySource.keys()) if (!listed.has(path)) this.bySource.delete(path);
   }
 }
 
-const pick = ({ clients, received, sent, pid, cpu, memory }) => ({ clients, received, sent, pid, cpu, memory });
+const pick = ({ clients, received, sent, pid, cpu, measured, memory }) => ({ clients, received, sent, pid, cpu, measured, memory });
