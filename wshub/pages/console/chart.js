@@ -46,7 +46,7 @@ export class Chart {
     this.format = format;
     this.least = least;
     this.unit = unit;
-    this.node = element("figure", "card chart");
+    this.node = element("figure", `card chart${curves.length > 1 ? " two" : ""}`);
     this.caption = element("figcaption");
     this.name = element("span", "name", title);
     this.values = curves.map(([name], index) => {
