@@ -13,3 +13,14 @@ def test_each_service_has_counts_of_its_own():
     assert accounting.service("/a").closed.total() == 0
     assert accounting.hub.messages_in == 0
     assert list(accounting.services) == ["/a", "/b"]
+
+
+def test_what_is_recent_is_kept_where_it_is_wanted():
+    """Without an admin interface nothing is kept; with one, each service has a past of its own."""
+    Accounting().service("/a").note(1.0, "started")
+    accounting = Accounting(keeps_recent=True)
+    accounting.service("/a").note(1.0, "started")
+    accounting.service("/b").note(2.0, "died")
+    recent = [accounting.service(route).recent for route in ("/a", "/b")]
+    assert [[event.text for event in each.events.after(0)] for each in recent if each] == [["started"], ["died"]]
+    assert Accounting().service("/a").recent is None

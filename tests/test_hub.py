@@ -16,6 +16,7 @@ from wshub.door import descriptors, ports
 from wshub.door.ports import describe_address
 from wshub.errors import ConfigError
 from wshub.hub import BATCH, Hub
+from wshub.monitoring.authority import PublicPort
 from wshub.testing import FakeReactor
 
 
@@ -85,6 +86,25 @@ def test_listen(listening: ListeningReactor, tmp_path: Path, log: list[str]) -> 
         "unix:/x",
         "http://[::1]:81/",
     ]
+
+
+@pytest.mark.parametrize(
+    ("admin", "origins"),
+    [
+        ("9187", {"http://127.0.0.1:9187", "http://localhost:9187"}),
+        ("tcp:9187:interface=10.0.0.1", set()),
+        ("unix:/run/admin", set()),
+    ],
+)
+def test_pages_of_the_console_may_connect(
+    listening: ListeningReactor, tmp_path: Path, admin: str, origins: set[str]
+) -> None:
+    """Those of an admin interface for this machine alone; it knows where the services are."""
+    hub = make_hub(listening, tmp_path, port=("80", "unix:/x"), admin=admin, admin_token="change-me-to-something")
+    hub.listen()
+    asked = {f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "10.0.0.1") for port in (80, 9187, 9188)}
+    assert {each for each in asked if hub._factory.admission.allows_origin(each)} == origins
+    assert hub.admin.public_ports == [PublicPort("0.0.0.0", 80, False)]
 
 
 @pytest.mark.parametrize(("limit", "says"), [(1024, True), (1 << 20, False)])

@@ -18,6 +18,8 @@ LAYERS = {
     1: [
         "wshub.accounting",
         "wshub.monitoring.admin_endpoint",
+        "wshub.monitoring.authority",
+        "wshub.monitoring.description",
         "wshub.door.admission",
         "wshub.sockets.backlog",
         "wshub.processes.pending",
@@ -40,6 +42,7 @@ LAYERS = {
         "wshub.door.proxies",
         "wshub.door.proxy_protocol",
         "wshub.sockets.rate",
+        "wshub.recent",
         "wshub.processes.restart",
         "wshub.routing",
         "wshub.commands.styles",
@@ -49,6 +52,8 @@ LAYERS = {
     2: [
         "wshub.monitoring.admin",
         "wshub.door.certificate",
+        "wshub.monitoring.admin_pages",
+        "wshub.monitoring.console",
         "wshub.door.descriptors",
         "wshub.door.first_request",
         "wshub.hub",

@@ -7,6 +7,8 @@ processes, and one for what never got as far as a service.
 from collections import Counter
 from dataclasses import dataclass, field
 
+from wshub.recent import Recent
+
 
 @dataclass(slots=True)
 class Counts:
@@ -29,20 +31,28 @@ class Counts:
     deaths: Counter[str] = field(default_factory=Counter)
     """Processes that ended without being asked to, by how."""
     last_error: str = ""
-    """The last line of the last traceback, printed or of a failed start; the one thing here that is no number."""
+    """The last line of the last traceback, printed or of a failed start; this and what follows are no numbers."""
+    recent: Recent | None = None
+    """What happened of late, if somebody can look at it."""
+
+    def note(self, now: float, text: str) -> None:
+        """A process of the service began or ended, at `now` in Unix time: keep it among what is recent."""
+        if self.recent:
+            self.recent.add_event(now, text)
 
 
 class Accounting:
     """The counts of a hub."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_recent: bool = False) -> None:
         self.hub = Counts()
         """What concerned no service that is there."""
         self.services: dict[str, Counts] = {}
         """By route, such as ``/foo/bar``; only of services that have been started."""
+        self._keeps_recent = keeps_recent  # which is for the admin interface alone
 
     def service(self, route: str) -> Counts:
         """The counts of the service at `route`, made when it is first asked for."""
         if route not in self.services:
-            self.services[route] = Counts()
+            self.services[route] = Counts(recent=Recent() if self._keeps_recent else None)
         return self.services[route]

@@ -15,6 +15,7 @@ from wshub.door.certificate import Certificate, make_certificate
 from wshub.door.first_request import PortFactory
 from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin import AdminInterface
+from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
@@ -46,7 +47,7 @@ class Hub(Service):
         self.ports: list[Any] = []
         self._certificate: Certificate | None = None
         self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
-        self.admin = AdminInterface(reactor, settings, self._inspector)
+        self.admin = AdminInterface(reactor, settings, self._inspector, self._factory.admission)
         self._notifier = Notifier(reactor)
         self._log = Logger(namespace="wshub")
 
@@ -61,10 +62,16 @@ class Hub(Service):
         if settings.tls_cert and settings.tls_key:
             self._certificate = make_certificate(settings.tls_cert, settings.tls_key)
             secure = self._certificate.wrap(self._factory, self._reactor)
-        for port, description in zip(settings.port, settings.endpoints, strict=True):
-            factory = secure if secure and port.isdecimal() else self._factory
-            self.ports.append(open_port(self._reactor, description, factory, "port"))
+        for name, description in zip(settings.port, settings.endpoints, strict=True):
+            factory = secure if secure and name.isdecimal() else self._factory
+            port = open_port(self._reactor, description, factory, "port")
+            self.ports.append(port)
+            address = port.getHost()
+            if hasattr(address, "port"):
+                self.admin.public_ports.append(PublicPort(address.host, address.port, settings.has_tls(name)))
         self.admin.listen()
+        for origin in self.admin.origins:
+            self._factory.admission.allow_origin(origin)
 
     def startService(self) -> None:
         """Tell where services can be reached."""

@@ -26,7 +26,9 @@ from wshub.processes.supervisor import ServiceSupervisor
 from wshub.routing import MAX_DEPTH, Route, format_route, parse_route, split_path
 
 PAGES = Path(__file__).parent / "pages"
-ASSETS: dict[tuple[bytes, ...], str] = {(b"_wshub", name.encode()): name for name in ("welcome.css", "welcome.js")}
+ASSETS: dict[tuple[bytes, ...], str] = {
+    (b"_wshub", name.encode()): name for name in ("base.css", "welcome.css", "welcome.js")
+}
 WELCOME_POLICY = "default-src 'self'; connect-src 'self' ws: wss:; frame-src 'self'; frame-ancestors 'self'"
 
 

@@ -125,3 +125,16 @@ def test_no_patterns(pattern):
     """Anything else in the list is a mistake, which is told with what to write."""
     with pytest.raises(ValueError, match=r"which is no origin: write"):
         OriginPolicy([pattern])
+
+
+def test_one_more_origin():
+    """The console's is allowed once it is known: that one, and not its neighbours."""
+    policy = OriginPolicy(())
+    policy.allow("http://127.0.0.1:9187")
+    policy.check("http://127.0.0.1:9187", HOST)
+    for other in ("http://127.0.0.1:9188", "https://127.0.0.1:9187", "http://localhost:9187", "http://127.0.0.1"):
+        assert not policy.allows(other)
+        with pytest.raises(HandshakeError):
+            policy.check(other, HOST)
+    assert policy.allows("http://127.0.0.1:9187")
+    assert OriginPolicy(("*",)).allows("http://anything.example")

@@ -32,6 +32,9 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 
+KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "ArrowDown": (40, ""), "ArrowUp": (38, "")}
+"""Keys with their numbers, and what they type."""
+
 
 def find_chromium() -> str | None:
     """Where Chromium is on this machine."""
@@ -46,6 +49,8 @@ class Page:
         self._last_id = 0
         self.errors: list[str] = []
         """What went wrong in the page: exceptions, and what the console has as errors."""
+        self.requests: list[str] = []
+        """The URLs of everything that it has asked for, WebSockets included."""
 
     def call(self, method: str, **parameters: Any) -> Any:
         """Call a method of the DevTools protocol and wait for its result."""
@@ -64,6 +69,10 @@ class Page:
             self.errors.append(json.dumps(parameters["exceptionDetails"]))
         elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.errors.append(f"{parameters['entry']['text']} {parameters['entry'].get('url')}")
+        elif event["method"] == "Network.requestWillBeSent":
+            self.requests.append(parameters["request"]["url"])
+        elif event["method"] == "Network.webSocketCreated":
+            self.requests.append(parameters["url"])
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, or of its promise."""
@@ -100,10 +109,14 @@ class Page:
 
     def press_enter(self) -> None:
         """Press the Enter key."""
+        self.press("Enter")
+
+    def press(self, key: str) -> None:
+        """Press one of `KEYS`, by its name in the DOM."""
+        number, text = KEYS[key]
         for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-            )
+            more = {"text": text} if text else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=number, **more)
 
     def go_to(self, url: str) -> None:
         """Open a URL and wait until it is loaded."""
@@ -161,11 +174,11 @@ class Browser:
             window = Page(connection).call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         host = re.match(r"ws://([^/]+)/", self._address)
         assert host
-        with connect(
-            f"ws://{host[1]}/devtools/page/{window}", proxy=None, compression=None, max_size=None
-        ) as connection:
+        page_url = f"ws://{host[1]}/devtools/page/{window}"
+        # Its events are only read while a test waits for something, and pongs come after them.
+        with connect(page_url, proxy=None, compression=None, max_size=None, ping_interval=None) as connection:
             page = Page(connection)
-            for domain in ("Page", "Runtime", "Log"):
+            for domain in ("Page", "Runtime", "Log", "Network"):
                 page.call(f"{domain}.enable")
             page.resize(width, height)
             page.go_to(url)

@@ -127,6 +127,71 @@ def test_without_the_token_nothing_is_told(start_hub: StartHub) -> None:
     assert ask(http.client.HTTPConnection("127.0.0.1", int(port), WAIT), "/readyz")[0] == 200
 
 
+def test_only_the_consoles_own_pages_may_connect(start_hub: StartHub) -> None:
+    """Fault: a page of another site connects to a service, or asks the interface by a name that leads to this machine.
+    Seen: 403, and 421; the console's own pages, at both of its names, may connect."""
+    hub = start_hub("--admin", TCP_ADMIN)
+    port, token = map(str, hub.wait_for_log(r"console: http://127\.0\.0\.1:(\d+)/#token=(\S+)").groups())
+    for origin, status in (
+        (f"http://127.0.0.1:{port}", 101),
+        (f"http://localhost:{port}", 101),
+        (f"http://127.0.0.1:{int(port) + 1}", 403),
+        (f"https://127.0.0.1:{port}", 403),
+        (f"http://evil.example:{port}", 403),
+        (f"http://127.0.0.1:{port}.evil.example", 403),
+        ("null", 403),
+    ):
+        assert hub.upgrade("/echo", f"Origin: {origin}\r\n").status == status, origin
+    headers = {"Authorization": f"Bearer {token}", "Host": f"evil.example:{port}"}
+    for page in ("/services", "/", "/console/main.js", "/readyz"):
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), WAIT)
+        connection.request("GET", page, headers=headers)
+        with connection.getresponse() as response:
+            assert (response.status, b"echo" in response.read()) == (421, False)
+        connection.close()
+
+
+def test_a_flood_of_output_is_bounded(start_hub: StartHub) -> None:
+    """Fault: a service writes lines without end. Seen: the interface answers at once, with the last lines, and the
+    hub's memory does not grow."""
+    hub = start_hub("--admin", ADMIN)
+    hub.save(
+        "flood.py",
+        """
+        import wshub
+
+        class Service(wshub.Service):
+            def on_message(self, client, data):
+                for number in range(int(data)):
+                    print(number, "x" * 200)
+                client.send("done")
+        """,
+    )
+
+    def flood(client: Any, lines: int) -> dict[str, Any]:
+        client.send(str(lines))
+        assert client.recv(3 * WAIT) == "done"
+        return eventually(
+            lambda: (
+                (it := json.loads(ask_hub(hub, "/recent?service=/flood")[1]))["output"]
+                and it["output"][-1]["text"].startswith(f"{lines - 1} ")
+                and it
+            ),
+            "the last line is there",
+            3 * WAIT,
+        )
+
+    with hub.connect("/flood") as client:
+        flood(client, 2000)
+        before = measure(hub)["wshub_memory_bytes", ()]
+        recent = flood(client, 20_000)
+        assert recent["output_total"] == 22_000
+        assert 100 < len(recent["output"]) <= 500
+        assert sum(len(line["text"]) for line in recent["output"]) <= 64 << 10
+        assert measure(hub)["wshub_memory_bytes", ()] - before < 2 << 20
+        assert json.loads(ask_hub(hub, f"/recent?service=/flood&after={recent['last']}")[1])["output"] == []
+
+
 def test_an_open_interface_without_a_token_does_not_start(tmp_path: Path) -> None:
     """Fault: the interface is set to listen at every address, and a token is forgotten. Seen: one line, exit code 1."""
     (tmp_path / "services").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
@@ -14,9 +14,13 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from wshub.config import Settings
+from wshub.door.admission import Admission
 from wshub.errors import ConfigError
-from wshub.monitoring.admin import MOST, AdminInterface, AdminPages, AdminSite, Refusals
-from wshub.monitoring.inspection import PERIOD, REMEMBERED, Inspector
+from wshub.monitoring.admin import MOST, AdminInterface, AdminSite
+from wshub.monitoring.admin_pages import AdminPages, Refusals
+from wshub.monitoring.authority import PublicPort
+from wshub.monitoring.inspection import PERIOD, REMEMBERED, SAMPLED, Inspector
+from wshub.monitoring.metrics import Usage
 from wshub.poller import Poller
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.testing import OPENING, FakeReactor, FakeSocket
@@ -36,20 +40,31 @@ class Hub:
         self.supervisor = ServiceSupervisor(reactor, Settings(document_root=folder, **settings), Poller(reactor))
         self.inspector = Inspector(reactor, self.supervisor, lambda: 7)
         self.refusals = Refusals(reactor, self.supervisor.accounting)
-        self.site = AdminSite(AdminPages(self.inspector, token, self.refusals), 5.0, self.refusals)
+        self.admission = Admission(Settings(document_root=folder, **settings))
+        self.ports = [PublicPort("0.0.0.0", 12345, False)]
+        pages = AdminPages(self.inspector, token, self.refusals, self.ports, self.admission)
+        self.site = AdminSite(pages, 5.0, self.refusals)
 
     def start(self) -> None:
         """Listen, and start what is eager."""
         self.supervisor.start()
         self.inspector.begin()
 
-    def get(self, path: str, authorization: str = "", method: str = "GET") -> tuple[int, dict[str, str], str]:
+    def get(
+        self,
+        path: str,
+        authorization: str = "",
+        method: str = "GET",
+        host: str = "x",
+        accept: str = "*/*",
+        listens_at: str = "10.0.0.1",
+    ) -> tuple[int, dict[str, str], str]:
         """Status, headers and body of a request's answer."""
         channel = self.site.buildProtocol(None)
-        transport = StringTransport()
+        transport = StringTransport(hostAddress=IPv4Address("TCP", listens_at, 9187))
         channel.makeConnection(transport)
         header = f"Authorization: {authorization}\r\n" if authorization else ""
-        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n{header}\r\n".encode())
         channel.connectionLost(Failure(ConnectionDone()))
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         status, *lines = head.split("\r\n")
@@ -86,7 +101,7 @@ def test_pages(hub: Hub) -> None:
     assert int(headers["content-length"]) > 100
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/services", "/", "/nowhere"])
+@pytest.mark.parametrize("path", ["/metrics", "/services", "/recent?service=/echo", "/", "/nowhere", "/console"])
 def test_token(reactor: FakeReactor, tmp_path: Path, path: str) -> None:
     """Where there is a token, nothing that tells anything is had without it, nor with another."""
     hub = Hub(reactor, tmp_path, TOKEN)
@@ -149,6 +164,175 @@ def test_ready(reactor: FakeReactor, tmp_path: Path) -> None:
     hub.inspector.end()
     assert hub.get("/readyz")[0] == 503
     assert hub.get("/healthz")[0] == 200
+
+
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+def test_the_console_needs_no_token_but_has_nothing_to_tell(reactor: FakeReactor, tmp_path: Path) -> None:
+    """A browser gets the page, with a strict policy; whether there is a token is known, and nothing else."""
+    hub = Hub(reactor, tmp_path, TOKEN)
+    hub.start()
+    status, headers, body = hub.get("/", accept=BROWSER, host="localhost:9187")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (headers["x-frame-options"], headers["referrer-policy"]) == ("DENY", "no-referrer")
+    assert "connect-src 'self' ws://localhost:12345;" in headers["content-security-policy"]
+    assert body == hub.get("/console/")[2]
+    assert "<h1>wshub" in body
+    assert "echo" not in body
+    for name, kind in (("main.js", "text/javascript"), ("base.css", "text/css"), ("icon.svg", "image/svg+xml")):
+        status, headers, _ = hub.get(f"/console/{name}")
+        assert status == 200
+        assert headers["content-type"].startswith(kind)
+    for name in ("../welcome.html", "..%2fwelcome.html", "nothing.js", "index.html"):
+        assert hub.get(f"/console/{name}")[0] == 401
+        assert hub.get(f"/console/{name}", f"Bearer {TOKEN}")[0] == 404
+    assert hub.get("/console/needs-token")[2] == "yes\n"
+    assert Hub(reactor, tmp_path).get("/console/needs-token")[2] == "no\n"
+
+
+def test_what_is_no_browser_gets_the_list(hub: Hub) -> None:
+    """As curl does, which takes anything."""
+    assert hub.get("/")[1]["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_a_name_that_is_not_this_machines(hub: Hub, log: list[str]) -> None:
+    """A page whose name server leads to this machine gets nothing at a port of it alone, and is in the log."""
+    hub.start()
+    for path in ("/services", "/", "/console/", "/healthz"):
+        status, _, body = hub.get(path, host="evil.example:9187", listens_at="127.0.0.1")
+        assert status == 421
+        assert "echo" not in body
+    for name in ("localhost:9187", "127.0.0.1:9187", "[::1]:1", ""):
+        assert hub.get("/services", host=name, listens_at="127.0.0.1")[0] == 200
+    assert hub.get("/services", host="hub.example:9187", listens_at="10.0.0.1")[0] == 200
+    assert hub.supervisor.accounting.hub.refused == {"admin: another machine's name": 4}
+    assert len([line for line in log if "another machine's name" in line]) == 4
+
+
+def test_where_to_connect(hub: Hub) -> None:
+    """The data say where the services are, as the browser knows this machine, and whether its page may connect."""
+    hub.start()
+    data = json.loads(hub.get("/services", host="localhost:9187")[2])
+    assert (data["public"], data["may_connect"]) == (["ws://localhost:12345"], False)
+    hub.admission.allow_origin("http://localhost:9187")
+    assert json.loads(hub.get("/services", host="localhost:9187")[2])["may_connect"]
+    assert not json.loads(hub.get("/services", host="localhost:9188")[2])["may_connect"]
+    assert (data["connections"], data["not_ready"], data["lag"]) == (7, [], 0.0)
+    assert abs(data["time"] - data["began"]) < 60
+
+
+def test_recent(reactor: FakeReactor, tmp_path: Path) -> None:
+    """What a service printed and raised, when it began and died; the next time only what is new."""
+    hub = Hub(reactor, tmp_path, admin="9187")
+    hub.start()
+    hub.supervisor.link(("echo",))
+    process = reactor.processes[0]
+    process.get_ready()
+    reactor.turn()
+    process.print(b"hello\n")
+    recent = json.loads(hub.get("/recent?service=/echo")[2])
+    assert recent["service"]["path"] == "/echo"
+    assert [(line["number"], line["text"]) for line in recent["output"]] == [(2, "hello")]
+    assert [event["text"] for event in recent["events"]] == [f"started, process {process.pid}"]
+    assert (recent["last"], recent["output_total"], recent["closings"]) == (2, 1, [])
+    process.print(b"Traceback (most recent call last):\n  File\nValueError: bad\n", fd=2)
+    process.exit(1)
+    reactor.turn()
+    recent = json.loads(hub.get("/recent?service=/echo&after=2")[2])
+    assert [line["text"] for line in recent["output"]][-1] == "ValueError: bad"
+    assert [each["text"] for each in recent["tracebacks"]] == [
+        "Traceback (most recent call last):\n  File\nValueError: bad"
+    ]
+    assert [event["text"].partition(".")[0] for event in recent["events"]] == ["died: it ended with exit status 1"]
+    assert json.loads(hub.get(f"/recent?service=/echo&after={recent['last']}")[2])["output"] == []
+
+
+def test_recent_of_a_service_that_does_not_start(reactor: FakeReactor, tmp_path: Path) -> None:
+    """The traceback that it sent is there, and that it is left alone."""
+    hub = Hub(reactor, tmp_path, admin="9187")
+    hub.start()
+    hub.supervisor.link(("echo",))
+    reactor.processes[0].fail('Traceback (most recent call last):\n  File "x"\nNameError: \x1b[0m\n')
+    reactor.turn()
+    reactor.processes[0].exit(1)
+    recent = json.loads(hub.get("/recent?service=/echo")[2])
+    assert recent["tracebacks"][0]["text"].endswith('File "x"\nNameError: \\x1b[0m')
+    assert recent["events"][-1]["text"] == "does not start until its file changes: it does not start"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 400),
+        ("?service=/echo&after=x", 400),
+        ("?service=/echo&after=-1", 400),
+        (f"?service=/echo&after={'9' * 100}", 400),
+        ("?service=%ff", 400),
+        ("?service=/echo&after=%D9%A1", 400),
+        ("?service=/nowhere", 404),
+        ("?service=/../echo", 404),
+        ("?service=/%2e%2e/echo", 404),
+        ("?service=echo", 404),
+        ("?service=/idle", 200),
+        ("?service=/echo&after=7", 200),
+    ],
+)
+def test_recent_of_what_is_not_there(hub: Hub, query: str, status: int) -> None:
+    """A path that is none, or that leads elsewhere, is no service; nothing is made for it."""
+    hub.start()
+    assert hub.get(f"/recent{query}")[0] == status
+    assert hub.supervisor.accounting.services == {}
+
+
+def test_samples(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each service that runs is looked at once in a while, for the curves; only a first look gets all of that."""
+    monkeypatch.setattr("wshub.monitoring.inspection.read_usage", lambda pid: Usage(1 << 20, 2.5))
+    hub = Hub(reactor, tmp_path, admin="9187")
+    hub.start()
+    for name in ("echo", "idle"):
+        hub.supervisor.link((name,))
+    for process in reactor.processes:
+        process.get_ready()
+    reactor.turn()
+    for _ in range(3 * SAMPLED):
+        reactor.advance(PERIOD)
+    for path in ("/echo", "/idle"):
+        samples = json.loads(hub.get(f"/recent?service={path}")[2])["samples"]
+        assert len(samples) == 3
+        assert (samples[0]["memory"], samples[0]["cpu"], samples[0]["clients"]) == (1 << 20, 2.5, 0)
+    assert json.loads(hub.get("/recent?service=/echo&after=1")[2])["samples"] == []
+
+
+def test_what_many_processes_use_is_read_in_turn(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is asked for each second reads a part of them, those first that were read longest ago."""
+    read: list[int] = []
+
+    def read_usage(pid: int | str) -> Usage:
+        if pid != "self":
+            read.append(int(pid))
+        return Usage(1, 2.0)
+
+    monkeypatch.setattr("wshub.monitoring.inspection.read_usage", read_usage)
+    monkeypatch.setattr("wshub.monitoring.inspection.MOST_READ", 1)
+    hub = Hub(reactor, tmp_path)
+    hub.start()
+    for name in ("echo", "idle"):
+        hub.supervisor.link((name,))
+    pids = [process.pid for process in reactor.processes]
+    first = json.loads(hub.get("/services")[2])["services"]
+    assert sorted(each["measured"] is None for each in first) == [False, True]  # its turn comes next
+    for _ in range(3):
+        hub.get("/services")
+    assert set(read[:2]) == set(read[2:]) == set(pids)
+    assert len(read) == 4
+    again = json.loads(hub.get("/services")[2])["services"]
+    assert all(after["measured"] > (before["measured"] or 0) for before, after in zip(first, again, strict=True))
+    read.clear()
+    hub.get("/metrics")
+    assert sorted(read) == sorted(pids)
 
 
 def test_services(hub: Hub, reactor: FakeReactor) -> None:
@@ -245,7 +429,8 @@ def make_interface(
 
     monkeypatch.setattr("wshub.monitoring.admin.open_port", open_port)
     hub = Hub(reactor, folder)
-    return AdminInterface(reactor, Settings(document_root=folder, **settings), hub.inspector), asked, port  # type: ignore[arg-type]
+    its_settings = Settings(document_root=folder, **settings)  # type: ignore[arg-type]
+    return AdminInterface(reactor, its_settings, hub.inspector, hub.admission), asked, port
 
 
 def test_token_is_made_up_and_said_once(
@@ -278,7 +463,28 @@ def test_a_token_that_is_known_is_not_logged(
     interface.announce()
     assert interface.token == settings.get("admin_token", "")
     assert [line for line in log if "admin interface: unix:/run/admin" in line]
-    assert not [line for line in log if "Bearer" in line or TOKEN in line]
+    assert not [line for line in log if "Bearer" in line or "token=" in line or TOKEN in line]
+
+
+def test_the_url_of_the_console(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """The log has it, with a token that nobody could know; without a port there is none."""
+    for settings in ({"admin": "9187"}, {"admin": "9187", "admin_token": TOKEN}, {"admin": "unix:/run/admin"}):
+        interface, _, port = make_interface(reactor, tmp_path, monkeypatch, **settings)
+        if settings["admin"] == "9187":
+            monkeypatch.setattr(port, "getHost", lambda: IPv4Address("TCP", "127.0.0.1", 9187))
+        assert (interface.console_url, interface.origins) == (None, ())
+        interface.listen()
+        interface.announce()
+        lines = [line.partition("console: ")[2] for line in log if "console: " in line]
+        log.clear()
+        if settings["admin"] == "9187":
+            assert interface.console_url == f"http://127.0.0.1:9187/#token={interface.token}"
+            assert interface.origins == ("http://127.0.0.1:9187", "http://localhost:9187")
+            assert lines == ["http://127.0.0.1:9187/" if "admin_token" in settings else interface.console_url]
+        else:
+            assert (interface.console_url, interface.origins, lines) == (None, (), [])
 
 
 def test_off_by_default(reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
@@ -299,4 +505,4 @@ def test_an_endpoint_that_cannot_be_had(reactor: FakeReactor, tmp_path: Path, mo
     settings = Settings(document_root=tmp_path, admin="unix:/no/such/folder/admin")
     assert serverFromString(real, settings.admin)
     with pytest.raises(ConfigError, match=r"cannot listen at unix:/no/such.*choose another with --admin"):
-        AdminInterface(real, settings, hub.inspector).listen()
+        AdminInterface(real, settings, hub.inspector, hub.admission).listen()

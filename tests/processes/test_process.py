@@ -13,12 +13,22 @@ from hypothesis import strategies as st
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
 
+from wshub.accounting import Counts
 from wshub.arena import UNTRACKED
 from wshub.poller import Poller
 from wshub.processes.confinement import Confinement
 from wshub.processes.life import Event, State
 from wshub.processes.link import ServiceLink
-from wshub.processes.process import KILL_DELAY, MAX_LINE, OUTPUT_DELAY, ServiceProcess, describe_exit, escape
+from wshub.processes.process import (
+    KILL_DELAY,
+    MAX_LINE,
+    MAX_TRACEBACK_LINES,
+    OUTPUT_DELAY,
+    ServiceProcess,
+    describe_exit,
+    escape,
+)
+from wshub.recent import MAX_OUTPUT, Recent
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import BINARY, DATA, NEWSOCKET
 
@@ -327,3 +337,46 @@ def test_the_last_traceback(started: Started, level: bytes) -> None:
     assert started.link.counts.last_error == "ValueError: \\x1b[0m2"
     started.child.print(b"\n".join([*traceback, b""]), fd=1)
     assert started.link.counts.last_error == "ValueError: \\x1b[0m2"
+
+
+@pytest.fixture
+def watched(started: Started) -> Recent:
+    """What is recent of the service of `started`, of which that is kept."""
+    recent = Recent()
+    started.link.counts.recent = recent
+    assert isinstance(started.link.counts, Counts)
+    return recent
+
+
+def test_output_is_kept(started: Started, watched: Recent) -> None:
+    """Each line with its stream and level, as the log has it."""
+    started.child.print(b"plain \x1b[2J\n<3>bad\n")
+    started.child.print(b"<4>dubious\nno end", fd=2)
+    started.child.exit()
+    assert [line[2:] for line in watched.output.after(0)] == [
+        ("stdout", "info", "plain \\x1b[2J"),
+        ("stdout", "error", "bad"),
+        ("stderr", "warn", "dubious"),
+        ("stderr", "info", "no end"),
+    ]
+
+
+def test_what_a_flood_of_output_costs_is_bounded(started: Started, watched: Recent) -> None:
+    """Of megabytes, with and without ends of lines, so much is kept."""
+    for _ in range(50):
+        started.child.print(b"x" * 100_000)
+        started.child.print(b"y\n" * 10_000)
+    assert sum(len(line.text) for line in watched.output.after(0)) <= MAX_OUTPUT
+
+
+def test_tracebacks_are_kept(started: Started, watched: Recent) -> None:
+    """Whole ones; of a very deep one its head and its end."""
+    traceback = b'Traceback (most recent call last):\n  File "x", line 1\n    f()\nKeyError: 1\n'
+    started.child.print(traceback + b"not of it\n", fd=2)
+    frames = b"".join(b'  File "x", line %d\n' % number for number in range(10 * MAX_TRACEBACK_LINES))
+    started.child.print(b"Traceback (most recent call last):\n" + frames + b"RecursionError: deep\n", fd=2)
+    first, deep = (each.text for each in watched.tracebacks.after(0))
+    assert first == traceback.decode().rstrip()
+    assert len(deep.splitlines()) == MAX_TRACEBACK_LINES + 2
+    assert deep.startswith("Traceback")
+    assert deep.endswith(f"line {10 * MAX_TRACEBACK_LINES - 1}\nRecursionError: deep")

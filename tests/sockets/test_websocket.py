@@ -580,6 +580,21 @@ def test_ends_that_nobody_wants_to_know(reactor: FakeReactor, tmp_path: Path, lo
     assert not [line for line in log if "closed" in line]
 
 
+@pytest.mark.parametrize("access_log", [True, False])
+def test_ends_are_kept_for_the_admin_interface(reactor: FakeReactor, tmp_path: Path, access_log: bool) -> None:
+    """Where there is one, whether or not they are in the log; without what would rewrite a terminal."""
+    hub = Hub(reactor, tmp_path, admin="9187", access_log=access_log)
+    connection = hub.open()
+    peer = connection.transport.getPeer()
+    hub.reactor.advance(2.5)
+    connection.send(frame(8, (4321).to_bytes(2, "big") + b"\x1b[2Jbye"))
+    connection.lose(ConnectionDone)
+    recent = hub.supervisor.accounting.service("/echo").recent
+    assert recent is not None
+    (closing,) = recent.closings.after(0)
+    assert closing[2:] == (peer.host, peer.port, 2.5, 4321, "\\x1b[2Jbye")
+
+
 # What a client may send.
 
 

@@ -74,6 +74,14 @@ class Admission:
         source = entry.source
         self._origins.check(headers.get("origin"), source.authority or headers["host"], source.scheme)
 
+    def allow_origin(self, origin: str) -> None:
+        """Let pages of one more origin connect."""
+        self._origins.allow(origin)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of this origin may connect, even if it is not the hub's own."""
+        return self._origins.allows(origin)
+
     def check_service(self, link: ServiceLink) -> None:
         """Raise `ServiceFull` if the service has as many clients as it may."""
         if link.client_count >= self._max_clients:

@@ -49,6 +49,15 @@ class OriginPolicy:
         self._patterns = [_parse_pattern(text) for text in patterns if text not in (ANY, NULL)]
         self._require = require
 
+    def allow(self, origin: str) -> None:
+        """Let pages of one more origin connect: the console's, which is known when its port is open."""
+        self._patterns.append(_parse_pattern(origin))
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may connect, wherever they ask."""
+        page = parse_origin(origin)
+        return self._allows_any or (page is not None and any(pattern.matches(page) for pattern in self._patterns))
+
     def check(self, origin: str | None, authority: str, scheme: str | None = None) -> None:
         """Raise `HandshakeError` unless a page of this origin may connect.
 

@@ -1,19 +1,9 @@
 """The admin interface: what a hub does, for those who run it, at an endpoint of its own.
 
-===========  =========  ==============================================================
-``/healthz``            200: the process answers
-``/readyz``             200, or 503 and why clients cannot be served, or not all
-``/metrics``  token     the text format of Prometheus
-``/services`` token     JSON: every service, its process, its counts
-===========  =========  ==============================================================
-
-The token is for `Authorization: Bearer` (RFC 6750), where one is needed at all: see `wshub.monitoring.admin_endpoint`.
+What it answers is in `wshub.monitoring.admin_pages`.
 """
 
-import hmac
-import json
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -21,33 +11,36 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
-import wshub
-from wshub.accounting import Accounting
 from wshub.config import Settings
+from wshub.door.admission import Admission
 from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin_endpoint import parse_admin
+from wshub.monitoring.admin_pages import AdminPages, Refusals
+from wshub.monitoring.authority import PublicPort, console_origins
 from wshub.monitoring.inspection import Inspector
-from wshub.monitoring.metrics import CONTENT_TYPE, ServiceView, render
-from wshub.processes.process import escape
 from wshub.resource import OneRequestChannel
-from wshub.throttle import LineThrottle
 
-MOST = 32  # connections at once; programs that ask have one each
-TEXT = "text/plain; charset=utf-8"
-PAGES = "/healthz\n/readyz\n/metrics\n/services\n"
-
-Answer = tuple[int, str, str]
-"""Status, content type, body."""
+MOST = 32  # connections at once; programs that ask have one each, and a browser six
 
 
 class AdminInterface:
     """The interface that the settings ask for, or none."""
 
-    def __init__(self, reactor: Any, settings: Settings, inspector: Inspector) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        inspector: Inspector,
+        admission: Admission,
+    ) -> None:
+        """`admission` says which pages may connect to services."""
         self._reactor = reactor
         self._inspector = inspector
+        self._admission = admission
+        self.public_ports: list[PublicPort] = []
+        """Where the services are, once that is known."""
         self._endpoint = parse_admin(settings.admin, settings.admin_token)
         self._timeout = settings.handshake_timeout
         self._port: Any = None
@@ -62,118 +55,47 @@ class AdminInterface:
         """Listen, if that is wanted. Raise `ConfigError` if the endpoint cannot be had."""
         if self._endpoint:
             refusals = Refusals(self._reactor, self._inspector.accounting)
-            site = AdminSite(AdminPages(self._inspector, self.token, refusals), self._timeout, refusals)
+            pages = AdminPages(self._inspector, self.token, refusals, self.public_ports, self._admission)
+            site = AdminSite(pages, self._timeout, refusals)
             self._port = open_port(self._reactor, self._endpoint.description, site, "admin")
 
     def announce(self) -> None:
         """Say in the log where it is, and the token if nobody can know it."""
         if self._port:
-            address = describe_address(self._port.getHost())
+            address = self._describe_address()
             token = f", with Authorization: Bearer {self.token}" if self._is_token_new else ""
             self._log.info("admin interface: {address}{token}", address=address, token=token)
+            if url := self.console_url:
+                self._log.info("console: {url}", url=url if self._is_token_new else address)
+
+    @property
+    def console_url(self) -> str | None:
+        """What to open in a browser, with the token if there is one; None unless it listens at a TCP port.
+
+        A browser sends nobody what is behind the number sign, and the page takes it out of the address.
+        """
+        if not (self._port and hasattr(self._port.getHost(), "port")):
+            return None
+        return self._describe_address() + (f"#token={self.token}" if self.token else "")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Those of the console, once it listens: none unless it is at a port for this machine alone."""
+        host: Any = self._port.getHost() if self._port else None
+        return console_origins(host.host, host.port, self._is_secure) if hasattr(host, "port") else ()
+
+    def _describe_address(self) -> str:
+        return describe_address(self._port.getHost(), "https" if self._is_secure else "http")
+
+    @property
+    def _is_secure(self) -> bool:
+        return self._endpoint is not None and self._endpoint.description.startswith("ssl:")
 
     def close(self) -> "Deferred[None]":
         """Listen no more."""
         port, self._port = self._port, None
         stopped: Deferred[None] | None = port.stopListening() if port else None
         return stopped or succeed(None)
-
-
-class Refusals:
-    """Counts who was turned away, and writes it in the log, unless there are too many such lines."""
-
-    def __init__(self, reactor: Any, accounting: Accounting) -> None:
-        self._reactor = reactor
-        self._accounting = accounting
-        self._throttle = LineThrottle()
-        self._log = Logger(namespace="wshub")
-
-    def note(self, address: Any, why: str) -> None:
-        """Somebody at `address` was turned away."""
-        self._accounting.hub.refused[f"admin: {why}"] += 1
-        left_out = self._throttle.admit(why, self._reactor.seconds())
-        if left_out is not None:
-            client = getattr(address, "host", None) or "a Unix socket's client"
-            more = f" ({left_out} more of the kind were not logged)" if left_out else ""
-            self._log.warn("admin interface: refused {client}: {why}{more}", client=escape(client), why=why, more=more)
-
-
-class AdminPages(Resource):
-    """All pages of the interface."""
-
-    isLeaf = True
-
-    def __init__(self, inspector: Inspector, token: str, refusals: Refusals) -> None:
-        super().__init__()
-        self._refusals = refusals
-        self._inspector = inspector
-        self._token = token.encode()
-
-    def render_GET(self, request: Request) -> bytes:
-        """The page that is asked for, or what is wrong."""
-        status, content_type, body = self._answer(request)
-        request.setResponseCode(status)
-        request.setHeader(b"Content-Type", content_type.encode())
-        request.setHeader(b"Server", f"wshub/{wshub.__version__}".encode())
-        request.setHeader(b"Cache-Control", b"no-store")
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
-        if status == 401:
-            request.setHeader(b"WWW-Authenticate", b'Bearer realm="wshub"')
-        return body.encode()
-
-    def _answer(self, request: Request) -> Answer:
-        # What says no more than whether all is well is for everybody: probes of containers and balancers have no token.
-        if request.path == b"/healthz":
-            return 200, TEXT, "The hub answers.\n"
-        if request.path == b"/readyz":
-            why_not = self._inspector.not_ready()
-            return (503, TEXT, f"Not ready: {', '.join(why_not)}.\n") if why_not else (200, TEXT, "The hub is ready.\n")
-        if not self._is_allowed(request):
-            self._refusals.note(request.getClientAddress(), "no token" if self._is_silent(request) else "wrong token")
-            return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
-        answers: dict[bytes, Callable[[], Answer]] = {
-            b"/metrics": lambda: (200, CONTENT_TYPE, render(self._inspector.look())),
-            b"/services": lambda: (200, "application/json", self._describe_services()),
-            b"/": lambda: (200, TEXT, PAGES),
-        }
-        answer = answers.get(request.path)
-        return answer() if answer else (404, TEXT, f"There is nothing here, but there is\n{PAGES}")
-
-    def _is_allowed(self, request: Request) -> bool:
-        scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
-        return not self._token or (scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token))
-
-    def _is_silent(self, request: Request) -> bool:
-        return not request.getHeader(b"authorization")
-
-    def _describe_services(self) -> str:
-        services = [describe_service(view) for view in self._inspector.look_at_services()]
-        return json.dumps({"version": wshub.__version__, "services": services}) + "\n"
-
-
-def describe_service(view: ServiceView) -> dict[str, Any]:
-    """A service as ``/services`` has it."""
-    counts, usage = view.counts, view.usage
-    return {
-        "path": view.route,
-        "state": view.state,
-        "pid": view.pid,
-        "clients": view.clients,
-        "opened": counts.opened,
-        "closed": {str(code): number for code, number in sorted(counts.closed.items())},
-        "refused": dict(counts.refused),
-        "received": counts.messages_in,
-        "sent": counts.messages_out,
-        "dropped": dict(counts.dropped),
-        "starts": counts.starts,
-        "restarts": max(0, counts.starts - 1),
-        "deaths": dict(counts.deaths),
-        "last_error": counts.last_error,
-        "memory": usage.memory if usage else None,
-        "cpu": usage.cpu if usage else None,
-        "waiting_for_service": view.waiting_for_service,
-        "waiting_for_clients": view.waiting_for_clients,
-    }
 
 
 class AdminChannel(OneRequestChannel):

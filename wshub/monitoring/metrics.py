@@ -41,6 +41,8 @@ class ServiceView:
     """None if no process runs."""
     usage: Usage | None = None
     """None if there is no process, or it has gone meanwhile."""
+    measured: float | None = None
+    """When that was read, in seconds of Unix time."""
     waiting_for_service: int = 0
     """Bytes that wait in the hub for the pipe to its process."""
     waiting_for_clients: int = 0

@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,9 @@ from wshub.wire import FROM_HUB, TO_HUB
 
 MAX_LINE = 8 << 10  # bytes of a line of output; the rest of it becomes lines of its own
 STDERR = 2
+STREAMS = {1: "stdout", STDERR: "stderr"}
+MAX_TRACEBACK_LINES = 100  # that are kept of one, besides the first; the innermost calls come last
+MAX_TRACEBACK_LINE = 1000  # characters of one
 TRACEBACK = b"Traceback (most recent call last):"  # how one begins
 KILL_DELAY = 1.0  # seconds between TERM and KILL
 OUTPUT_DELAY = 1.0  # seconds that output may take to come after the process has gone; some stranger may hold the pipe
@@ -58,7 +62,7 @@ class ServiceProcess(ProcessProtocol):
         self._link = link
         self._log = Logger(namespace=name)
         self._lines = {1: b"", 2: b""}
-        self._is_in_traceback = False
+        self._traceback: list[str] = []  # the lines of one that has begun
         self._next_step: Any = None
         self._was_killed = False
         self._reader: PipeReader
@@ -191,16 +195,16 @@ class ServiceProcess(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._lines[childFD] + data).split(b"\n")
         for line in lines:
-            self._log_lines(line)
+            self._log_lines(line, childFD)
             if childFD == STDERR:
                 self._look_for_traceback(line)
         *pieces, self._lines[childFD] = cut(rest)
         for piece in pieces:
-            self._log_lines(piece)
+            self._log_lines(piece, childFD)
 
     def childConnectionLost(self, childFD: int) -> None:
         if self._lines[childFD]:
-            self._log_lines(self._lines[childFD])
+            self._log_lines(self._lines[childFD], childFD)
             self._lines[childFD] = b""
 
     def processExited(self, reason: Failure) -> None:
@@ -226,21 +230,32 @@ class ServiceProcess(ProcessProtocol):
         for fd in self._lines:
             self.transport.closeChildFD(fd)
 
-    def _log_lines(self, line: bytes) -> None:
+    def _log_lines(self, line: bytes, fd: int) -> None:
         """Log a line, in pieces if it is long; they have the level with which the first one begins."""
         level, line = read_level(line)
+        recent = self._link.counts.recent
         for piece in cut(line):
             text = escape(piece.decode(errors="backslashreplace").rstrip("\r"))
             self._log.emit(LogLevel.levelWithName(level), "{line}", line=text)
+            if recent:
+                recent.add_line(time.time(), STREAMS[fd], level, text)
 
     def _look_for_traceback(self, line: bytes) -> None:
-        """Remember the last line of each traceback: the first one after its head that is not indented."""
+        """Remember each traceback, and its last line: the first one after its head that is not indented."""
         _, line = read_level(line)
+        if not self._traceback and not line.startswith(TRACEBACK):
+            return
+        text = escape(line[:MAX_LINE].decode(errors="backslashreplace"))
         if line.startswith(TRACEBACK):
-            self._is_in_traceback = True
-        elif self._is_in_traceback and line[:1] not in (b" ", b"\t", b""):
-            self._is_in_traceback = False
-            self._link.counts.last_error = escape(line[:MAX_LINE].decode(errors="backslashreplace"))
+            self._traceback = [text[:MAX_TRACEBACK_LINE]]
+        elif line[:1] in (b" ", b"\t", b""):
+            self._traceback.append(text[:MAX_TRACEBACK_LINE])
+            del self._traceback[1:-MAX_TRACEBACK_LINES]
+        else:
+            counts, lines = self._link.counts, [*self._traceback, text]
+            self._traceback, counts.last_error = [], text
+            if counts.recent:
+                counts.recent.add_traceback(time.time(), "\n".join(lines))
 
 
 def cut(line: bytes) -> list[bytes]:

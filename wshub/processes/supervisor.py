@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class ServiceSupervisor:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.tree: RouteTree[ServiceLink] = RouteTree(ServiceFolder(settings.document_root))
-        self.accounting = Accounting()
+        self.accounting = Accounting(keeps_recent=bool(settings.admin))
         self.warden = Warden()
         self._confinement = make_confinement(settings, environ)
         self._eager = [find_service(settings.document_root, path) for path in settings.eager]
@@ -200,6 +201,7 @@ class ServiceSupervisor:
         run.process.exited.addCallback(lambda _: self._forget(run, group))
         run.timers.append(self._reactor.callLater(self._settings.start_timeout, link.happen, Event.LATE))
         self._log.info("{name}: started, process {pid}", name=name, pid=run.process.pid)
+        link.counts.note(time.time(), f"started, process {run.process.pid}")
 
     def _forget(self, run: Run, group: int) -> None:
         del self._runs[run.link]
@@ -270,6 +272,7 @@ class ServiceSupervisor:
         process, route = run.process, run.route
         assert process is not None
         self._log.info("{name}: finishes, because it has no clients", name=run.name)
+        run.link.counts.note(time.time(), "finishes, because it has no clients")
         del self.tree.running[route]
         self._retiring[route] = process
         process.exited.addCallback(lambda _: self._retiring.pop(route))
@@ -295,6 +298,9 @@ class ServiceSupervisor:
         if link.state is State.FAILED:
             self._log.error("{name}: does not start until its file changes: {said}", name=name, said=said)
             link.counts.last_error = escape(link.traceback.strip().rpartition("\n")[2]) or link.counts.last_error
+            if link.counts.recent and link.traceback:
+                link.counts.recent.add_traceback(time.time(), "\n".join(map(escape, link.traceback.splitlines())))
+            link.counts.note(time.time(), f"does not start until its file changes: {said}")
             for line in link.traceback.splitlines():
                 self._log.error("{name}: {line}", name=name, line=escape(line))
             return
@@ -309,5 +315,6 @@ class ServiceSupervisor:
             then = f"A client that comes within {wait:.0f} seconds is told to come again."
         else:
             then = "The next client starts it anew."
-        log = self._log.info if is_normal else self._log.error
-        log("{name}: {verb}: {said}. {then}", name=name, verb="finished" if is_normal else "died", said=said, then=then)
+        log, verb = (self._log.info, "finished") if is_normal else (self._log.error, "died")
+        log("{name}: {verb}: {said}. {then}", name=name, verb=verb, said=said, then=then)
+        link.counts.note(time.time(), f"{verb}: {said}. {then}")

@@ -1,5 +1,6 @@
 """Makes the protocol of each WebSocket, and looks after all of them: who is silent, who is full, when there is none."""
 
+import time
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -111,18 +112,23 @@ class HubFactory(WebSocketServerFactory):
             )
 
     def log_end(self, protocol: HubProtocol, code: int, reason: str, began: float) -> None:
-        """The line of a WebSocket that has ended, one for each: no client can cause more of them than connections."""
+        """A WebSocket has ended: one line for each, as no client can cause more of them than connections."""
         source = protocol.wshub_source
         assert source is not None
-        self._log.info(
-            ENDED + ": {reason}" if reason else ENDED,
-            service=protocol.wshub_link.name,
-            client=escape(source.host) or "a Unix socket's client",
-            port=source.port,
-            seconds=self.reactor.seconds() - began,
-            code=code,
-            reason=escape(reason),
-        )
+        client, seconds, reason = escape(source.host), self.reactor.seconds() - began, escape(reason)
+        client = client or "a Unix socket's client"
+        if recent := protocol.wshub_link.counts.recent:
+            recent.add_closing(time.time(), client, source.port, seconds, code, reason)
+        if self.wshub_settings.access_log:
+            self._log.info(
+                ENDED + ": {reason}" if reason else ENDED,
+                service=protocol.wshub_link.name,
+                client=client,
+                port=source.port,
+                seconds=seconds,
+                code=code,
+                reason=reason,
+            )
 
     def _look_for_silence(self) -> None:
         self._watch = None

@@ -96,7 +96,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     wshub_pings: Rate | None = None
     wshub_rate: Rate | None = None
     wshub_began: float | None = None
-    """When it was opened, if its end is to be a line of the log."""
+    """When it was opened, if somebody wants to know how long ago that was when it ends."""
     wshub_fragments = 0
     """Frames of the message that is coming."""
 
@@ -155,7 +155,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         self._wshub_start_polling()
         self.transport.registerProducer(self, True)
         self.wshub_id = self.wshub_link.open(self, opening, self.wshub_id)
-        if self.factory.wshub_settings.access_log:
+        if self.factory.wshub_settings.access_log or self.wshub_link.counts.recent:
             self.wshub_began = self.factory.reactor.seconds()
         self.factory.opened(self)
 
