@@ -26,11 +26,12 @@ MOVED = {
     "docker/README.md": "project/docker.md",
     "conformance/README.md": "project/conformance.md",
     "docs/README.md": "contents.md",
+    "docs/tutorial/README.md": "tutorial/index.md",
 }
 """Pages that have another place in the site; every other page of docs/ keeps its place below docs/."""
 
 NAVIGATION = {
-    "Learn": ["tutorial/index"],
+    "Learn": ["tutorial/index", "tutorial/*"],
     "How to": ["howto/write-a-service", "howto/test-a-service", "howto/*"],
     "Coming from": ["coming-from/*"],
     "Reference": ["reference/cli", "reference/options", "reference/kit", "reference/*", "api/*"],
@@ -50,8 +51,8 @@ API = {
         "What a service is made of. Every name is imported from `wshub`, on first use.",
         [
             *("wshub.Service", "wshub.AsyncService", "wshub.Client", "wshub.Sent"),
-            *("wshub.Request", "wshub.Accept", "wshub.Refuse", "wshub.service.timers.Timer"),
-            *("wshub.Subscribable", "wshub.Subscribable.SubscriptionEvent", "wshub.Subscribable.Subscriber"),
+            *("wshub.Request", "wshub.Accept", "wshub.Refuse"),
+            *("wshub.service.timers.Timer", "wshub.Subscribable"),
         ],
     ),
     "classic": (
@@ -95,7 +96,7 @@ def lay_out() -> None:
     files: set[Path] = set()
     for page in dict.fromkeys(pages):
         text = (CHECKOUT / page).read_text()
-        write(place(page), move_links(page, text, files) + (navigation() if page.name == str(page) == "README.md" else ""))
+        write(place(page), move_links(page, text, files) + (navigation() if page == Path("README.md") else ""))
     for file in sorted(files):
         write(place(file), show(file))
     for name, (title, begin, classes) in API.items():
