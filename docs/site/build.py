@@ -34,7 +34,7 @@ NAVIGATION = {
     "Learn": ["tutorial/index", "tutorial/*"],
     "How to": ["howto/write-a-service", "howto/test-a-service", "howto/*"],
     "Coming from": ["coming-from/*"],
-    "Reference": ["reference/cli", "reference/options", "reference/kit", "reference/*", "api/*"],
+    "Reference": ["reference/cli", "reference/options", "reference/kit", "api/wshub", "api/*", "reference/*"],
     "Explanation": ["explanation/*"],
     "Project": ["project/changelog", "project/*", "contents"],
 }

@@ -2,14 +2,19 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from pygments.lexers.python import Python2Lexer
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 import wshub
 import wshub.service
+from wshub.service.queues import ClassicService
 
 sys.path.append(str(Path(wshub.service.__file__).with_name("classic")))  # where Services and WebSockets are
+
+ClassicService.__name__ = "Service"  # as its users know it, who import it from Services
 
 project = "wshub"
 author = "the wshub authors"
@@ -25,7 +30,8 @@ myst_heading_anchors = 4  # the ids that forges give headings
 autodoc_default_options = {
     "members": True,
     "inherited-members": "int, tuple, Exception, Empty",  # what these have is Python's to document
-    "exclude-members": "inbox, task, pump, queue",  # the kit's own, as they stand in tests/test_docs.py
+    # The kit's own, as they stand in tests/test_docs.py, and Python's.
+    "exclude-members": "inbox, task, pump, queue, is_known, add_note, with_traceback",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -42,7 +48,21 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 
+MADE_BY_THE_KIT = {"Service", "AsyncService", "Client", "Request", "Timer", "FakeClient"}
+MADE_BY_THE_KIT |= {"ReceiveQueue", "SendQueue", "ShutdownFlag"}
+
+
+def hide_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None] | None:
+    """Nobody calls the classes that the kit makes objects of: what they are called with says nothing."""
+    if what == "class" and name.rpartition(".")[2] in MADE_BY_THE_KIT and name != "Services.Service":
+        return "", None
+    return None
+
 
 def setup(app: Sphinx) -> None:
-    """Languages of fenced blocks that Pygments does not know."""
+    """What cannot be said above."""
+    app.connect("autodoc-process-signature", hide_signature)
     app.add_lexer("hex", TextLexer)
+    app.add_lexer("python2", Python2Lexer)
