@@ -1,4 +1,4 @@
-"""The site's pages are laid out from those of the checkout; `make docs` then has Sphinx build them without a warning."""
+"""The site's pages are laid out from those of the checkout; `make docs` has Sphinx build them without a warning."""
 
 import importlib.util
 import re
