@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from end_to_end.harness import eventually, find_free_port, processes_in
+from end_to_end.harness import LOOPBACK, eventually, processes_in
 
 from .blocks import CHECKOUT
 
@@ -31,7 +31,8 @@ class Terminal:
         """All that commands have written to stdout so far."""
         self.errors = ""
         """And to stderr."""
-        self.port = find_free_port()
+        self.port = 0
+        """Where the hub of the second terminal listens."""
         self.hub: subprocess.Popen[bytes] | None = None
         self._hub_command: list[str] = []
         self._log = home / "hub.log"
@@ -90,7 +91,7 @@ class Terminal:
     def _with_own_port(self, command: str) -> str:
         """The command with the port that is free, at 127.0.0.1 only."""
         command = re.sub(r" (--port|--host|-p) \S+", "", command)
-        return f"{command.rstrip()} --port tcp:{self.port}:interface=127.0.0.1"
+        return f"{command.rstrip()} --port {LOOPBACK}"
 
     def _run_in_bash(self, lines: list[str]) -> None:
         if not lines:
@@ -126,6 +127,9 @@ class Terminal:
                 stderr=stream,
             )
         self.wait_for_log("listening: ")
+        match = re.search(r"listening: http://127\.0\.0\.1:(\d+)/", self.log)
+        assert match, self.log
+        self.port = int(match[1])
 
     def wait_for_log(self, text: str) -> None:
         """Wait until the hub has logged `text`."""
