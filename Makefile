@@ -2,6 +2,7 @@
 # make test   sets up .venv and runs the tests
 # make check  types and style
 # make dist   the wheel and the sdist, in dist/; make dist-test also installs and tests both
+# make docs   the documentation as a site, in build/site
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
 # make soak   the long forms of tests, for more than two hours: a thousand starts, ten thousand clients, churn
@@ -14,8 +15,9 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+DOCS_VENV := .venv-docs
 
-.PHONY: run test check dist dist-test fuzz soak conformance conformance-quick bench bench-quick bench-tiny clean
+.PHONY: run test check docs dist dist-test fuzz soak conformance conformance-quick bench bench-quick bench-tiny clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= wshub --port $(PORT)
@@ -35,6 +37,9 @@ dist: $(VENV)/.installed-dev
 
 dist-test: dist
 	.ci/dist-test $(PYTHON)
+
+docs: $(DOCS_VENV)/.installed
+	$(DOCS_VENV)/bin/python docs/site/build.py
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
@@ -59,7 +64,7 @@ bench-tiny: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m bench --tiny
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist reports .wstest
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) build dist reports .wstest
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"wshub needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Name another with: make PYTHON=python3.12")'
@@ -74,4 +79,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(BENCH_VENV)/.installed: pyproject.toml bench/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --editable . -r bench/requirements.txt
+	@touch $@
+
+$(DOCS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@

@@ -13,12 +13,13 @@ from inspect import get_annotations
 from pathlib import Path
 
 import pytest
+from documentation.blocks import CHECKOUT, PAGES
 
 import wshub
 from wshub import wire
 from wshub.cli import COMMANDS
 from wshub.commands.completion import find_options
-from wshub.config import Settings, read_file
+from wshub.config import Settings
 from wshub.door.first_request import SWEEP
 from wshub.processes.life import KILL, TABLE, Event, State
 from wshub.processes.process import KILL_DELAY
@@ -31,8 +32,6 @@ from wshub.tap import Options
 from wshub.testing import ServiceTester, encode_batch
 
 PACKAGE = Path(wshub.__file__).parent
-CHECKOUT = Path(__file__).parent.parent
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 REFERENCE = CHECKOUT / "docs" / "reference"
 WAIT = 20.0  # seconds until a service that says nothing has failed
 
@@ -205,14 +204,6 @@ def test_the_five_lines_echo(start):
 def test_the_welcome_page_has_the_same_five_lines():
     """The README and the built-in page show one service."""
     assert FIVE_LINES.strip() in (PACKAGE / "pages" / "welcome.html").read_text()
-
-
-@pytest.mark.parametrize("text", find_snippets("toml"))
-def test_toml_loads(text, tmp_path):
-    """A snippet of a settings file is one that the hub reads."""
-    file = tmp_path / "wshub.toml"
-    file.write_text(text)
-    assert read_file(file)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])

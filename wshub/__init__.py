@@ -10,7 +10,7 @@ This module is imported by every service process, so it imports nothing itself: 
 `AsyncService`      the same hooks as coroutines, on asyncio
 `Client`            one connected client, as a service sees it
 `Request`           a client that wants to connect; `Accept` and `Refuse` are the answers to it
-`Subscribable`      the seed's little event system: subscribe, unsubscribe, sendEvent
+`Subscribable`      the classic services' event system: subscribe, unsubscribe, sendEvent
 ==================  ==============================================================================================
 """
 

@@ -47,6 +47,7 @@ class Client:
         self, socket_id: int, opening: tuple[Any, ...], channel: Channel, state: SimpleNamespace | None = None
     ) -> None:
         self.id = socket_id
+        """A number from 1 up, never used twice by one service process."""
         self.is_open = True
         """False once either side has closed: nothing can be sent, and no message comes any more."""
         self.is_closing = False

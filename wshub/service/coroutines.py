@@ -33,16 +33,20 @@ class AsyncService(HookedService):
         """Called once, before the first client."""
 
     async def on_request(self, request: Request) -> Accept | None:
-        """Called before a client is let in, if the class has it: None and `wshub.Accept` let it, `wshub.Refuse` not.
+        """Called before a client is let in, if the class has it. Return None or a `wshub.Accept` to let it in, raise a
+        `wshub.Refuse` to refuse it. Whatever else is returned or raised is a mistake: the client gets a 500.
 
         Others connect meanwhile. It is cancelled when the client goes, or when the hub has waited long enough.
         """
 
     async def on_open(self, client: Client) -> None:
-        """Called when a client has connected."""
+        """Called when a client has connected: it may be sent to."""
 
     async def on_message(self, client: Client, data: Any) -> None:
-        """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+        """Called for each message of a client: `data` is `str` for a text message, `bytes` for a binary one.
+
+        What it raises closes that client with 1011, and is logged.
+        """
 
     async def on_drain(self, client: Client) -> None:
         """Called when nothing waits in the hub any more for a client that was slow."""
@@ -54,11 +58,18 @@ class AsyncService(HookedService):
         """Called once, after the last client: the process exits when it returns."""
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
-        """Call ``call(*args)``, a function or a coroutine function, once, after `seconds`. Return a task to cancel."""
+        """Call ``call(*args)``, a function or a coroutine function, once, after `seconds`. Return a task to cancel.
+
+        From `on_start` on; before there is no loop, which is a `RuntimeError`.
+        """
         return self._spawn(self._call_after(seconds, call, args), self._timers)
 
     def call_every(self, seconds: float, call: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
-        """The same every `seconds`, which must be more than 0. Calls that are late are not made up for."""
+        """Call ``call(*args)`` every `seconds`, the first time after `seconds`, never while an earlier call still runs.
+
+        Calls that are late are not made up for. Return a task to cancel. Raise `ValueError` unless `seconds` is more
+        than 0, `RuntimeError` before `on_start`.
+        """
         if seconds <= 0:
             raise ValueError(f"call_every needs more than 0 seconds, not {seconds}")
         return self._spawn(self._call_repeatedly(seconds, call, args), self._timers)

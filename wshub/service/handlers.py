@@ -28,13 +28,18 @@ class Service(HookedService):
         """Called once, before the first client."""
 
     def on_request(self, request: Request) -> Accept | None:
-        """Called before a client is let in, if the class has it: None and `wshub.Accept` let it, `wshub.Refuse` not."""
+        """Called before a client is let in, if the class has it. Return None or a `wshub.Accept` to let it in, raise a
+        `wshub.Refuse` to refuse it. Whatever else is returned or raised is a mistake: the client gets a 500.
+        """
 
     def on_open(self, client: Client) -> None:
-        """Called when a client has connected."""
+        """Called when a client has connected: it may be sent to."""
 
     def on_message(self, client: Client, data: Any) -> None:
-        """Called for each message: `data` is `str` for a text message, `bytes` for a binary one."""
+        """Called for each message of a client: `data` is `str` for a text message, `bytes` for a binary one.
+
+        What it raises closes that client with 1011, and is logged.
+        """
 
     def on_drain(self, client: Client) -> None:
         """Called when nothing waits in the hub any more for a client that was slow."""
@@ -46,11 +51,15 @@ class Service(HookedService):
         """Called once, after the last client: the process exits when it returns."""
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
-        """Call ``call(*args)`` once, after `seconds`. Return a timer that has ``cancel()``."""
+        """Call ``call(*args)`` once, after `seconds`. Return a timer whose `cancel` takes it back."""
         return self._timers.add(self._monotonic() + seconds, None, call, args)
 
     def call_every(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
-        """Call ``call(*args)`` every `seconds`, which must be more than 0. Calls that are late are not made up for."""
+        """Call ``call(*args)`` every `seconds`, the first time after `seconds`.
+
+        Calls that are late are not made up for. Return a timer whose `cancel` ends it. Raise `ValueError` unless
+        `seconds` is more than 0.
+        """
         if seconds <= 0:
             raise ValueError(f"call_every needs more than 0 seconds, not {seconds}")
         return self._timers.add(self._monotonic() + seconds, seconds, call, args)

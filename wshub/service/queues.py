@@ -242,15 +242,18 @@ class ShutdownFlag:
 
 
 class ClassicService:
-    """Base class of a service in the seed's style: ``run()`` loops until ``shutdownFlag`` is set.
+    """Base class of a service in the original's style: ``run()`` loops until ``shutdownFlag`` is set.
 
-    It is a process of its own, as in the seed; `multiprocessing.Process` is not needed for that any more.
+    It is a process of its own, as in the original; `multiprocessing.Process` is not needed for that any more.
     """
 
     def __init__(self, sendQueue: Any, recvQueue: Any) -> None:
         self.sendQueue: SendQueue = sendQueue
+        """Takes transactions for the hub: messages to clients, and clients to close."""
         self.recvQueue: ReceiveQueue = recvQueue
+        """Gives transactions from the hub."""
         self.shutdownFlag: ShutdownFlag = recvQueue._shutdown_flag
+        """Set once the service is to finish."""
 
     def run(self) -> None:
         """Serve until ``self.shutdownFlag.is_set()``."""
