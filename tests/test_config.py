@@ -100,6 +100,7 @@ EXAMPLES = {
     "start_timeout = 0.5": ("start_timeout", 0.5),
     "request_timeout = 20": ("request_timeout", 20.0),
     "stop_timeout = 3600": ("stop_timeout", 3600.0),
+    "drain_timeout = 0": ("drain_timeout", 0.0),
     "restart_intensity = 3": ("restart_intensity", 3),
     "restart_period = 10": ("restart_period", 10.0),
     "hang_timeout = 0": ("hang_timeout", 0.0),

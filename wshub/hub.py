@@ -85,6 +85,11 @@ class Hub(Service):
         self._inspector.begin()
         self._notifier.ready()
 
+    def reload(self) -> None:
+        """Put new processes in the place of those whose files have changed; the log says what comes of it."""
+        self._log.info("reloading what has changed")
+        self.supervisor.reload_changed()
+
     @inlineCallbacks
     def stopService(self) -> Any:
         """Stop in order; the result fires when everything has stopped."""

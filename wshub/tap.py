@@ -166,7 +166,7 @@ def makeService(options: Options) -> Hub:
         hub.listen()
     except ConfigError as error:
         raise SystemExit(f"{options.command}: {error}") from None
-    reactor.callWhenRunning(take_signals, reactor)
+    reactor.callWhenRunning(take_signals, reactor, hub)
     return hub
 
 
@@ -194,8 +194,10 @@ def follow_monotonic_clock(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
-def take_signals(reactor: Any) -> None:
+def take_signals(reactor: Any, hub: Hub) -> None:
     """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
+
+    SIGHUP reloads what has changed.
 
     Twisted's own handlers, in whose place these come, make twistd die of the signal once it has stopped.
     """
@@ -210,3 +212,4 @@ def take_signals(reactor: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hub.reload))
