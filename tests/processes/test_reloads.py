@@ -542,6 +542,21 @@ def test_a_file_that_changes_while_it_is_imported(reloaded: Reloaded) -> None:
     assert len(reloaded.reactor.processes) == 2
 
 
+def test_a_change_before_its_files_are_known(reloaded: Reloaded) -> None:
+    """Whoever asks while a process starts that has imported what changed then is not passed over."""
+    helper = reloaded.file.parent / "helper.py"
+    reloaded.supervisor.link(ECHO)
+    helper.write_text("1")
+    assert reloaded.reload_changed() == []
+    assert len(reloaded.reactor.processes) == 1
+    reloaded.get_ready(files="helper.py")
+    assert len(reloaded.reactor.processes) == 2
+    then = helper.stat().st_mtime_ns - 10**9
+    os.utime(helper, ns=(then, then))
+    reloaded.get_ready(files="helper.py")
+    assert len(reloaded.reactor.processes) == 2
+
+
 def test_clients_that_the_new_process_resumes(reloaded: Reloaded, log: list[str]) -> None:
     """Each is told where to go at the end of the turn; one line says how many went."""
     old, first = reloaded.run(resumes="yes")

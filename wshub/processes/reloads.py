@@ -17,7 +17,7 @@ from wshub.accounting import Counts
 from wshub.errors import ServiceNotFound, ServiceReplaced
 from wshub.poller import Poller
 from wshub.processes.generations import CLOSE_INTERVAL, Standing, Turn, batch_size
-from wshub.processes.life import Event
+from wshub.processes.life import Event, State
 from wshub.processes.link import RELOADED, ServiceLink, Socket
 from wshub.processes.run import Run
 from wshub.routing import Route, ServiceFolder, format_route
@@ -118,6 +118,18 @@ class Reloads:
         self._asked.setdefault(run, (self._reactor.seconds(), []))[1].append(asked)
         return asked
 
+    def reload_changed(self) -> "list[Deferred[Outcome]]":
+        """Reload the services of which any file has changed; one whose files are not known yet, as soon as they are."""
+        asked = []
+        for route in list(self._starter.current):
+            run = self.newest(route)
+            assert run is not None
+            if run.has_changed:
+                asked.append(self.reload(route))
+            elif run.link.state is State.STARTING:
+                run.look_again = True
+        return asked
+
     def _remove(self, route: Route, current: Run | None) -> Outcome:
         """Its file is gone: so is the service, once its clients have gone."""
         self._abandon(route)
@@ -143,8 +155,12 @@ class Reloads:
             run.turn(Turn.READY)
             del self._next[run.route]
             self._starter.install(run)
-        if run not in self._asked:
-            return
+        if run in self._asked:
+            self._complete(run, old)
+        if run.look_again and run.has_changed:
+            self.reload(run.route)
+
+    def _complete(self, run: Run, old: Run | None) -> None:
         run.link.counts.reloads += 1
         seconds = self._reactor.seconds() - self._asked[run][0]
         clients = old.link.client_count if old and old is not run else 0

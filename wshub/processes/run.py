@@ -49,6 +49,8 @@ class Run:
     """The call that ends it if no client comes before."""
     standing: Standing = Standing.CURRENT
     """Where it stands among the processes of its service."""
+    look_again: bool = False
+    """Whether somebody has asked for what has changed before it was known which its files are."""
     began_at: int = 0
     """When its process was started, in nanoseconds of Unix time, which is what files go by."""
     files: dict[Path, Fingerprint] = field(init=False)

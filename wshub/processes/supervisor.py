@@ -146,8 +146,7 @@ class ServiceSupervisor:
         """Reload the services whose files have changed, and start the eager ones that do not run; when all is done."""
         if self._is_stopping:
             return succeed([])
-        changed = [route for route in self.current if (run := self.reloads.newest(route)) and run.has_changed]
-        outcomes = gather([self.reloads.reload(route) for route in changed])
+        outcomes = gather(self.reloads.reload_changed())
         self.start()
         return outcomes
 

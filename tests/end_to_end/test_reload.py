@@ -1,0 +1,300 @@
+"""Services whose files change while they have clients: nobody is lost."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from .harness import WAIT, HubProcess, closed_with, eventually
+
+StartHub = Callable[..., HubProcess]
+
+RELOADS = 100 if os.environ.get("WSHUB_TEST_LONG") else 20
+
+SERVICES = {
+    "handlers": """
+        import wshub
+        import helper
+
+        class Service(wshub.Service):
+            resumes = {resumes}
+
+            def on_open(self, client):
+                client.send(f"open {{helper.VERSION}} {{int(client.resumed)}}")
+
+            def on_message(self, client, data):
+                client.send(f"{{helper.VERSION}} {{data}}")
+
+            def on_close(self, client, code, reason):
+                print(f"closed {{code}} after {{helper.VERSION}}")
+    """,
+    "coroutines": """
+        import asyncio
+        import wshub
+        import helper
+
+        class Service(wshub.AsyncService):
+            resumes = {resumes}
+
+            async def on_open(self, client):
+                client.send(f"open {{helper.VERSION}} {{int(client.resumed)}}")
+
+            async def on_message(self, client, data):
+                await asyncio.sleep(0.002)
+                client.send(f"{{helper.VERSION}} {{data}}")
+    """,
+}
+
+BROKEN = """
+    import wshub
+
+    class Service(wshub.Service):
+        def on_start(self):
+            raise ValueError("a mistake in version 2")
+"""
+
+
+HANGS = """
+    import time
+    import wshub
+    import helper
+
+    class Service(wshub.Service):
+        resumes = True
+
+        def on_open(self, client):
+            client.send(f"open {helper.VERSION} {int(client.resumed)}")
+
+        def on_message(self, client, data):
+            if data == "hang":
+                time.sleep(600)
+            client.send(f"{helper.VERSION} {data}")
+"""
+
+
+def save_version(hub: HubProcess, number: int) -> None:
+    """Save the helper that says which version the service is."""
+    hub.save("helper.py", f"VERSION = {number}\n")
+
+
+def save_service(hub: HubProcess, style: str = "handlers", resumes: bool = True) -> None:
+    """Save ``/told``, which says its version with every message."""
+    hub.save("told.py", SERVICES[style].format(resumes=resumes))
+
+
+def reload(hub: HubProcess, times: int) -> None:
+    """SIGHUP, and wait until the new process serves; it is the so-manieth time."""
+    hub.process.send_signal(signal.SIGHUP)
+    hub.wait_for_logs(r"reloaded /told in", times)
+
+
+class Stayer:
+    """A client that stays connected, sends numbered messages as fast as they are answered, and looks at each answer."""
+
+    def __init__(self, hub: HubProcess, window: int) -> None:
+        self.hub = hub
+        self.window = window
+        self.sent = self.answered = self.last_version = 0
+        self.resumed = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then every message must have been answered, in order, once, by versions that only grow."""
+        async with self.hub.connect_async("/told") as client:
+            while not (stop.is_set() and self.answered == self.sent):
+                while not stop.is_set() and self.sent - self.answered < self.window:
+                    self.sent += 1
+                    await client.send(str(self.sent))
+                words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
+                if words[0] == "open":
+                    self.resumed += words[2] == "1"
+                    version = int(words[1])
+                else:
+                    self.answered += 1
+                    assert int(words[1]) == self.answered
+                    version = int(words[0])
+                assert version >= self.last_version
+                self.last_version = version
+
+
+class Comer:
+    """A client that connects again and again, and is served each time."""
+
+    def __init__(self, hub: HubProcess) -> None:
+        self.hub = hub
+        self.count = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`: connect, get five answers, close."""
+        while not stop.is_set():
+            async with self.hub.connect_async("/told") as client:
+                self.count += 1
+                for number in range(5):
+                    await client.send(str(number))
+                answers = []
+                while len(answers) < 5:
+                    words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
+                    answers += [] if words[0] == "open" else [int(words[1])]
+                assert answers == list(range(5))
+
+
+async def reload_under_load(hub: HubProcess, clients: list[Stayer | Comer], times: int) -> None:
+    """Reload so often, at moments that nobody has chosen, while the clients do what they do."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(client.run(stop)) for client in clients]
+    chance = random.Random(4711)
+    try:
+        for number in range(1, times + 1):
+            await asyncio.sleep(chance.random() * 0.2)
+            save_version(hub, number)
+            await asyncio.to_thread(reload, hub, number)
+            for task in tasks:
+                if task.done():
+                    task.result()
+    finally:
+        stop.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 3 * WAIT)
+
+
+@pytest.mark.parametrize("style", SERVICES)
+def test_reloads_under_load(start_hub: StartHub, style: str) -> None:
+    """Fault: the files of a service change 20 times, 100 in the long form, while 30 clients send and others connect.
+    Seen: every message is answered once and in order, no connection is refused or closed, and no process is left over.
+    """
+    hub = start_hub()
+    save_version(hub, 0)
+    save_service(hub, style)
+    stayers, comers = [Stayer(hub, 1 + number % 8) for number in range(30)], [Comer(hub) for _ in range(3)]
+    asyncio.run(reload_under_load(hub, [*stayers, *comers], RELOADS))
+    assert all(each.resumed == RELOADS and each.answered > RELOADS for each in stayers)
+    assert all(each.last_version == RELOADS for each in stayers)
+    assert all(each.count > 0 for each in comers)
+    eventually(lambda: len(hub.search("/told: started")) == RELOADS + 1, "one process each")
+    assert not hub.search("refused|died|error")
+    hub.check_nothing_leaked()
+
+
+def test_reloads_without_resuming(start_hub: StartHub, tmp_path: Path) -> None:
+    """Fault: a service changes 5 times that does not resume, under load. Seen: clients get all answers until they are
+    closed with 1012 after drain_timeout, come again and are served; none is refused.
+    """
+    settings = tmp_path / "wshub.toml"
+    settings.write_text("drain_timeout = 0.5\n")
+    hub = start_hub("--config", str(settings))
+    save_version(hub, 0)
+    save_service(hub, resumes=False)
+    codes: list[int] = []
+
+    class Returner(Comer):
+        async def run(self, stop: asyncio.Event) -> None:
+            while not stop.is_set():
+                sent = answered = 0
+                with suppress(ConnectionClosed):
+                    async with hub.connect_async("/told") as client:
+                        while not stop.is_set():
+                            sent += 1
+                            await client.send(str(sent))
+                            words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
+                            while words[0] == "open":
+                                words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
+                            answered += 1
+                            assert int(words[1]) == answered
+                if client.close_code == 1012:
+                    codes.append(client.close_code)
+                else:
+                    assert stop.is_set(), client.close_code
+
+    asyncio.run(reload_under_load(hub, [Returner(hub) for _ in range(10)], 5))
+    assert len(codes) >= 10
+    assert not hub.search("refused|died|error")
+
+
+def test_new_version_that_does_not_start(start_hub: StartHub) -> None:
+    """Fault: a service is saved with a mistake. Seen: its clients and new ones are served by the old process, the
+    traceback is in the log; the mended file takes its place.
+    """
+    hub = start_hub()
+    hub.may_fail.add("/told")
+    save_version(hub, 1)
+    save_service(hub)
+    with hub.connect("/told") as client:
+        assert client.recv(WAIT) == "open 1 0"
+        hub.save("told.py", BROKEN)
+        hub.process.send_signal(signal.SIGHUP)
+        hub.wait_for_log(r"/told: ValueError: a mistake in version 2")
+        hub.wait_for_log(r"The old one stays\.")
+        with hub.connect("/told") as other:
+            assert other.recv(WAIT) == "open 1 0"
+        client.send("x")
+        assert client.recv(WAIT) == "1 x"
+        save_version(hub, 2)
+        save_service(hub)
+        reload(hub, 1)
+        assert client.recv(WAIT) == "open 2 1"
+    assert hub.list_services()["/told"]["state"] == "running"
+
+
+def test_reload_of_what_has_not_changed(start_hub: StartHub) -> None:
+    """SIGHUP does nothing to a service whose files are the same; one in a folder that changed is the only one."""
+    hub = start_hub()
+    save_version(hub, 1)
+    save_service(hub)
+    with hub.connect("/told"), hub.connect("/echo") as bystander:
+        save_version(hub, 2)
+        reload(hub, 1)
+        bystander.send("undisturbed")
+        assert bystander.recv(WAIT) == "undisturbed"
+    assert len(hub.search("/echo: started")) == 1
+    assert len(hub.search("/told: started")) == 2
+
+
+def test_service_that_never_lets_go(start_hub: StartHub, tmp_path: Path) -> None:
+    """Fault: a service does not come back from on_message when it is reloaded. Seen: the client that waits for that is
+    closed with 1012 after drain_timeout, the others of the new process notice nothing, the old process is ended.
+    """
+    settings = tmp_path / "wshub.toml"
+    settings.write_text("drain_timeout = 0.5\nstop_timeout = 0.5\n")
+    hub = start_hub("--config", str(settings))
+    save_version(hub, 1)
+    hub.save("told.py", HANGS)
+    with hub.connect("/told") as client:
+        assert client.recv(WAIT) == "open 1 0"
+        pid = hub.pid_of("/told")
+        client.send("hang")
+        save_version(hub, 2)
+        hub.process.send_signal(signal.SIGHUP)
+        began = time.monotonic()
+        eventually(lambda: len(hub.search("/told: running")) == 2, "the new process")
+        with hub.connect("/told") as other:
+            assert other.recv(WAIT) == "open 2 0"
+            assert closed_with(client) == (1012, "The service is reloaded.")
+            assert time.monotonic() - began >= 0.5
+            hub.wait_for_log("still running: TERM")
+            eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the old process gone")
+            other.send("x")
+            assert other.recv(WAIT) == "2 x"
+
+
+def test_hub_that_stops_in_the_middle(start_hub: StartHub) -> None:
+    """Fault: SIGTERM while clients are with two generations and a third starts. Seen: 1001 for all, exit code 0."""
+    hub = start_hub()
+    save_version(hub, 1)
+    save_service(hub, resumes=False)
+    with hub.connect("/told") as first:
+        save_version(hub, 2)
+        reload(hub, 1)
+        with hub.connect("/told") as second:
+            assert second.recv(WAIT) == "open 2 0"
+            hub.save("helper.py", "VERSION = 3\nimport time\ntime.sleep(2)\n")
+            hub.process.send_signal(signal.SIGHUP)
+            eventually(lambda: len(hub.search("/told: started")) == 3, "the third process")
+            hub.process.send_signal(signal.SIGTERM)
+            assert closed_with(first)[0] == closed_with(second)[0] == 1001
+    assert hub.wait() == 0
+    assert len(hub.search(r"\[service /told#info\] closed 1001 after")) == 2
