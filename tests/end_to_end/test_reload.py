@@ -103,16 +103,18 @@ class Stayer:
         self.window = window
         self.sent = self.answered = self.last_version = 0
         self.resumed = 0
+        self.is_there = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then every message must have been answered, in order, once, by versions that only grow."""
         async with self.hub.connect_async("/told") as client:
-            while not (stop.is_set() and self.answered == self.sent):
+            while not (stop.is_set() and self.answered == self.sent and self.resumed == RELOADS):
                 while not stop.is_set() and self.sent - self.answered < self.window:
                     self.sent += 1
                     await client.send(str(self.sent))
                 words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
                 if words[0] == "open":
+                    self.is_there.set()
                     self.resumed += words[2] == "1"
                     version = int(words[1])
                 else:
@@ -129,12 +131,14 @@ class Comer:
     def __init__(self, hub: HubProcess) -> None:
         self.hub = hub
         self.count = 0
+        self.is_there = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: connect, get five answers, close."""
         while not stop.is_set():
             async with self.hub.connect_async("/told") as client:
                 self.count += 1
+                self.is_there.set()
                 for number in range(5):
                     await client.send(str(number))
                 answers = []
@@ -150,6 +154,7 @@ async def reload_under_load(hub: HubProcess, clients: list[Stayer | Comer], time
     tasks = [asyncio.create_task(client.run(stop)) for client in clients]
     chance = random.Random(4711)
     try:
+        await asyncio.wait_for(asyncio.gather(*(client.is_there.wait() for client in clients)), 2 * WAIT)
         for number in range(1, times + 1):
             await asyncio.sleep(chance.random() * 0.2)
             save_version(hub, number)
@@ -201,6 +206,7 @@ def test_reloads_without_resuming(start_hub: StartHub, tmp_path: Path) -> None:
                             sent += 1
                             await client.send(str(sent))
                             words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
+                            self.is_there.set()
                             while words[0] == "open":
                                 words = str(await asyncio.wait_for(client.recv(), WAIT)).split()
                             answered += 1
