@@ -63,6 +63,7 @@ LAYERS = {
         "wshub.door.ports",
         "wshub.processes.process",
         "wshub.monitoring.procfs",
+        "wshub.monitoring.reload_page",
         "wshub.resource",
         "wshub.processes.run",
         "wshub.processes.reloads",

@@ -3,7 +3,10 @@
 import asyncio
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from .harness import WAIT, HubProcess, closed_with, eventually
+from .harness import WAIT, HubProcess, closed_with, eventually, find_free_port
 
 StartHub = Callable[..., HubProcess]
 
@@ -287,7 +290,7 @@ def test_service_that_never_lets_go(start_hub: StartHub, tmp_path: Path) -> None
             assert other.recv(WAIT) == "2 x"
 
 
-def test_hub_that_stops_in_the_middle(start_hub: StartHub) -> None:
+def test_hub_that_stops_while_it_reloads(start_hub: StartHub) -> None:
     """Fault: SIGTERM while clients are with two generations and a third starts. Seen: 1001 for all, exit code 0."""
     hub = start_hub()
     save_version(hub, 1)
@@ -304,3 +307,91 @@ def test_hub_that_stops_in_the_middle(start_hub: StartHub) -> None:
             assert closed_with(first)[0] == closed_with(second)[0] == 1001
     assert hub.wait() == 0
     assert len(hub.search(r"\[service /told#info\] closed 1001 after")) == 2
+
+
+def run(hub: HubProcess, *words: str, **environment: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of ``wshub reload``, given in the hub's folder."""
+    command = [sys.executable, "-m", "wshub", "reload", *words]
+    done = subprocess.run(
+        command,
+        cwd=hub.folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=3 * WAIT,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_reload_command(start_hub: StartHub) -> None:
+    """It reloads what has changed, or what is named, waits until that serves, and says so; nothing is nothing."""
+    hub = start_hub("--admin", "unix:admin")
+    admin = ("--admin", "unix:admin")
+    save_version(hub, 1)
+    save_service(hub)
+    assert run(hub, *admin) == (0, "nothing has changed\n", "")
+    with hub.connect("/told") as client:
+        assert client.recv(WAIT) == "open 1 0"
+        save_version(hub, 2)
+        status, said, _ = run(hub, *admin)
+        assert status == 0
+        assert re.fullmatch(r"/told: reloaded in \d\.\d\d s; 1 client go on with the new process\n", said)
+        with hub.connect("/told") as other:
+            assert other.recv(WAIT) == "open 2 0"
+        status, said, _ = run(hub, *admin, "/told", "/clock", "/nothing", "../../x")
+        assert status == 1
+        assert re.fullmatch(
+            r"/told: reloaded .*\n/clock: it does not run: .*\n/nothing: there is no .*\n\.\./\.\./x: there is .*\n",
+            said,
+        )
+        assert client.recv(WAIT) == client.recv(WAIT) == "open 2 1"
+
+
+def test_reload_command_and_a_mistake(start_hub: StartHub) -> None:
+    """Fault: `wshub reload` of a service with a mistake. Seen: status 1 and the last line of the traceback; the old
+    process serves on.
+    """
+    hub = start_hub("--admin", "unix:admin")
+    hub.may_fail.add("/told")
+    save_version(hub, 1)
+    save_service(hub)
+    with hub.connect("/told") as client:
+        assert client.recv(WAIT) == "open 1 0"
+        hub.save("told.py", BROKEN)
+        status, said, _ = run(hub, "--admin", "unix:admin")
+        assert (status, said) == (
+            1,
+            "/told: failed: ValueError: a mistake in version 2; if it ran, the old process stays\n",
+        )
+        client.send("x")
+        assert client.recv(WAIT) == "1 x"
+
+
+def test_reload_command_without_the_token(start_hub: StartHub, tmp_path: Path) -> None:
+    """Fault: `wshub reload` without the token, with a wrong one, and without a hub. Seen: status 3 and one line that
+    says what to do; with the token of the hub's settings, or of the environment, it works.
+    """
+    port, token = find_free_port(), "a-token-of-the-test"
+    settings = tmp_path / "wshub.toml"
+    settings.write_text(f'admin = "{port}"\nadmin_token = "{token}"\n')
+    assert run_without_hub(tmp_path, str(port))[0] == 3
+    hub = start_hub("--config", str(settings))
+    assert run(hub, "-c", str(settings)) == (0, "nothing has changed\n", "")
+    assert run(hub, "--admin", str(port), HUB_ADMIN_TOKEN=token) == (0, "nothing has changed\n", "")
+    for wrong in ("", "another-token-altogether"):
+        status, said, complaint = run(hub, "--admin", str(port), HUB_ADMIN_TOKEN=wrong)
+        assert (status, said) == (3, "")
+        assert "HTTP 401" in complaint
+        assert "HUB_ADMIN_TOKEN" in complaint
+    status, _, complaint = run(hub)
+    assert status == 1
+    assert "--admin" in complaint
+
+
+def run_without_hub(folder: Path, admin: str) -> tuple[int, str]:
+    """``wshub reload`` where nobody listens: exit status and stderr."""
+    command = [sys.executable, "-m", "wshub", "reload", "--admin", admin]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=3 * WAIT, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr

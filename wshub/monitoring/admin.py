@@ -5,6 +5,7 @@
 ``/readyz``             200, or 503 and why clients cannot be served, or not all
 ``/metrics``  token     the text format of Prometheus
 ``/services`` token     JSON: every service, its process, its counts
+``/reload``   token     POST: see `wshub.monitoring.reload_page`
 ===========  =========  ==============================================================
 
 The token is for `Authorization: Bearer` (RFC 6750), where one is needed at all: see `wshub.monitoring.admin_endpoint`.
@@ -30,13 +31,14 @@ from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin_endpoint import parse_admin
 from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.metrics import CONTENT_TYPE, ServiceView, render
+from wshub.monitoring.reload_page import render_reload
 from wshub.processes.process import escape
 from wshub.resource import OneRequestChannel
 from wshub.throttle import LineThrottle
 
 MOST = 32  # connections at once; programs that ask have one each
 TEXT = "text/plain; charset=utf-8"
-PAGES = "/healthz\n/readyz\n/metrics\n/services\n"
+PAGES = "/healthz\n/readyz\n/metrics\n/services\n/reload (POST)\n"
 
 Answer = tuple[int, str, str]
 """Status, content type, body."""
@@ -111,7 +113,19 @@ class AdminPages(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """The page that is asked for, or what is wrong."""
-        status, content_type, body = self._answer(request)
+        return self._respond(request, self._answer(request))
+
+    def render_POST(self, request: Request) -> bytes | int:
+        """Do what is asked for, or say what is wrong."""
+        if not self._is_allowed(request):
+            return self._respond(request, self._refuse(request))
+        if request.path != b"/reload":
+            return self._respond(request, (405, TEXT, "There is POST for /reload alone.\n"))
+        self._respond(request, (200, "application/json", ""))
+        return render_reload(self._inspector.supervisor, request)
+
+    def _respond(self, request: Request, answer: Answer) -> bytes:
+        status, content_type, body = answer
         request.setResponseCode(status)
         request.setHeader(b"Content-Type", content_type.encode())
         request.setHeader(b"Server", f"wshub/{wshub.__version__}".encode())
@@ -129,8 +143,7 @@ class AdminPages(Resource):
             why_not = self._inspector.not_ready()
             return (503, TEXT, f"Not ready: {', '.join(why_not)}.\n") if why_not else (200, TEXT, "The hub is ready.\n")
         if not self._is_allowed(request):
-            self._refusals.note(request.getClientAddress(), "no token" if self._is_silent(request) else "wrong token")
-            return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
+            return self._refuse(request)
         answers: dict[bytes, Callable[[], Answer]] = {
             b"/metrics": lambda: (200, CONTENT_TYPE, render(self._inspector.look())),
             b"/services": lambda: (200, "application/json", self._describe_services()),
@@ -138,6 +151,10 @@ class AdminPages(Resource):
         }
         answer = answers.get(request.path)
         return answer() if answer else (404, TEXT, f"There is nothing here, but there is\n{PAGES}")
+
+    def _refuse(self, request: Request) -> Answer:
+        self._refusals.note(request.getClientAddress(), "no token" if self._is_silent(request) else "wrong token")
+        return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
 
     def _is_allowed(self, request: Request) -> bool:
         scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
@@ -168,6 +185,10 @@ def describe_service(view: ServiceView) -> dict[str, Any]:
         "starts": counts.starts,
         "restarts": max(0, counts.starts - 1),
         "deaths": dict(counts.deaths),
+        "reloads": counts.reloads,
+        "failed_reloads": counts.failed_reloads,
+        "handed_over": counts.handed_over,
+        "draining": view.draining,
         "last_error": counts.last_error,
         "memory": usage.memory if usage else None,
         "cpu": usage.cpu if usage else None,

@@ -20,7 +20,7 @@ class Inspector:
 
     def __init__(self, reactor: Any, supervisor: ServiceSupervisor, count_connections: Any) -> None:
         self._reactor = reactor
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._count_connections = count_connections
         self._is_listening = False
         self._began = time.time()
@@ -31,7 +31,7 @@ class Inspector:
     @property
     def accounting(self) -> Accounting:
         """The counts of the hub."""
-        return self._supervisor.accounting
+        return self.supervisor.accounting
 
     def begin(self) -> None:
         """The reactor runs, and connections are accepted."""
@@ -49,12 +49,12 @@ class Inspector:
         """Why clients cannot be served, or not all; empty if they can."""
         if not self._is_listening:
             return ("the hub is starting or stopping",)
-        states = ((format_route(route), self._supervisor.state(route)[0]) for route in self._supervisor.eager)
+        states = ((format_route(route), self.supervisor.state(route)[0]) for route in self.supervisor.eager)
         return tuple(f"{route} is {state}" for route, state in states if state != "running")
 
     def look_at_services(self, everything: bool = True) -> tuple[ServiceView, ...]:
         """The services, by route: all that the folder has, or else those that were ever started, and the eager ones."""
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         if everything:
             routes = supervisor.tree.routes()
         else:
@@ -71,12 +71,12 @@ class Inspector:
             connections=self._count_connections(),
             lag=max(self._lags, default=0.0),
             usage=read_usage("self"),
-            counts=self._supervisor.accounting.hub,
+            counts=self.supervisor.accounting.hub,
             services=self.look_at_services(everything=False),
         )
 
     def _look_at(self, route: Route) -> ServiceView:
-        name, supervisor = format_route(route), self._supervisor
+        name, supervisor = format_route(route), self.supervisor
         state, clients = supervisor.state(route)
         process, link = supervisor.process(route), supervisor.tree.get(route)
         pid = process.pid if process else None
@@ -87,6 +87,7 @@ class Inspector:
             counts=supervisor.accounting.services.get(name) or Counts(),
             pid=pid,
             usage=read_usage(pid) if pid else None,
+            draining=sum(len(older.sockets) for older in supervisor.reloads.draining(route)),
             waiting_for_service=process.bytes_waiting if process else 0,
             waiting_for_clients=sum(map(_backlog_size, link.sockets.values())) if link else 0,
         )
