@@ -74,6 +74,8 @@ LAYERS = {
         "wshub.commands.trial",
         "wshub.processes.warden",
         "wshub.processes.watchdog",
+        "wshub.processes.watching",
+        "wshub.development",
         "wshub.sockets.websocket",
     ],
     3: ["wshub.__main__", "wshub.cli", "wshub.commands", "wshub.tap"],

@@ -1,8 +1,10 @@
 """What ``twistd wshub`` takes and makes."""
 
 import os
+import select
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -170,15 +172,26 @@ def makeService(options: Options) -> Hub:
     return hub
 
 
-def run_in_foreground(options: Options, log: TextIO) -> int:
-    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status."""
+def run_in_foreground(
+    options: Options,
+    log: TextIO,
+    observer: Any = None,
+    prepare: Callable[[Any, Hub], object] = lambda reactor, hub: None,
+) -> int:
+    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status.
+
+    `observer` is who writes the log there, if not as usual; `prepare` is called when the hub listens.
+    """
     from twisted.internet import reactor as the_reactor  # noqa: PLC0415 - see above
 
     reactor: Any = the_reactor
     hub, settings = makeService(options), options.settings
     colours = wants_colours(log, os.environ)
-    observer: Any = observe(log, settings.log_format, settings.log_levels, colours)
+    observer = observer or observe(log, settings.log_format, settings.log_levels, colours)
+    prepare(reactor, hub)
     globalLogBeginner.beginLoggingTo([observer])
+    if log.isatty():
+        reactor.callWhenRunning(take_hang_up, reactor, hub, log)
     reactor.callWhenRunning(hub.startService)
     reactor.addSystemEventTrigger("before", "shutdown", hub.stopService)
     reactor.run()
@@ -213,3 +226,14 @@ def take_signals(reactor: Any, hub: Hub) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hub.reload))
+
+
+def take_hang_up(reactor: Any, hub: Hub, terminal: TextIO) -> None:
+    """Let SIGHUP, which reloads, stop the hub if it comes because the terminal was closed that it runs in."""
+
+    def hang_up(*_: object) -> None:
+        poll = select.poll()
+        poll.register(terminal.fileno(), 0)
+        reactor.callFromThread(reactor.stop if poll.poll(0) else hub.reload)
+
+    signal.signal(signal.SIGHUP, hang_up)

@@ -198,7 +198,7 @@ def test_a_new_process_that_fails(reloaded: Reloaded, log: list[str]) -> None:
     assert (reloaded.counts.reloads, reloaded.counts.failed_reloads, reloaded.counts.deaths) == (0, 6, {})
     assert reloaded.counts.last_error == "ValueError: no"
     assert "[wshub#error] /echo: ValueError: no" in log
-    assert any("The old one stays." in line for line in log)
+    assert any("/echo: not reloaded, the old process stays: it does not start" in line for line in log)
     outcomes = reloaded.edit()
     reloaded.get_ready()
     assert [each.result for each in outcomes] == ["reloaded"]

@@ -74,6 +74,12 @@ class AdminInterface:
             token = f", with Authorization: Bearer {self.token}" if self._is_token_new else ""
             self._log.info("admin interface: {address}{token}", address=address, token=token)
 
+    @property
+    def console(self) -> str:
+        """The URL of the interface in a browser, token included, which a browser does not send; empty without one."""
+        host = self._port.getHost() if self._port else None
+        return f"{describe_address(host)}#token={self.token}" if hasattr(host, "port") else ""
+
     def close(self) -> "Deferred[None]":
         """Listen no more."""
         port, self._port = self._port, None

@@ -197,7 +197,7 @@ class Reloads:
     def _fail(self, run: Run, said: str) -> None:
         link = run.link
         link.counts.failed_reloads += 1
-        log_traceback(self._log, run.name, link, f"the new process does not start: {said}. The old one stays.")
+        log_traceback(self._log, run.name, link, f"not reloaded, the old process stays: {said}")
         self._tell(run, Outcome(run.name, FAILED, last_line(link) or said))
 
     def take_next(self, route: Route) -> Run | None:
@@ -260,7 +260,7 @@ class Reloads:
         run.link.pass_on_requests(ServiceReplaced(new) if new else ServiceNotFound())
         sockets = list(run.link.sockets.values())
         if sockets:
-            self._log.info("{name}: the old process's {n} are closed", name=run.name, n=count(len(sockets)))
+            self._log.info("{name}: closing {n} of the old process", name=run.name, n=count(len(sockets)))
         self._close_some(run, sockets, batch_size(len(sockets)))
         self._look_if_empty(run)
 
