@@ -1,21 +1,26 @@
 """Services whose files change while they have clients: nobody is lost."""
 
 import asyncio
+import http.client
 import os
+import pty
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-from .harness import WAIT, HubProcess, closed_with, eventually, find_free_port
+from .harness import WAIT, HubProcess, closed_with, eventually, find_free_port, processes_in
 
 StartHub = Callable[..., HubProcess]
 
@@ -395,3 +400,104 @@ def run_without_hub(folder: Path, admin: str) -> tuple[int, str]:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=3 * WAIT, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
+
+
+class DevTerminal:
+    """``wshub dev`` in a terminal of its own."""
+
+    def __init__(self, folder: Path, port: int, *options: str) -> None:
+        self.seen = b""
+        self.fd, child = pty.openpty()
+        command = [sys.executable, "-m", "wshub", "dev", str(folder), "-p", str(port), *options]
+        self.process = subprocess.Popen(
+            command, stdin=child, stdout=child, stderr=child, cwd=folder.parent, start_new_session=True
+        )
+        os.close(child)
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until what is on the screen has `pattern`."""
+        deadline = time.monotonic() + WAIT
+        while not (match := re.search(pattern, self.screen)):
+            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no {pattern!r} in\n{self.screen}"
+            self.seen += os.read(self.fd, 1 << 16)
+        return match
+
+    @property
+    def screen(self) -> str:
+        """What was written so far, without colours."""
+        return re.sub(r"\x1b\[[\d;]*m", "", self.seen.decode(errors="replace")).replace("\r\n", "\n")
+
+    def read_to_the_end(self) -> None:
+        """Read what is left when it has ended."""
+        with suppress(OSError):
+            while data := os.read(self.fd, 1 << 16):
+                self.seen += data
+        os.close(self.fd)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[tuple[DevTerminal, int, Path]]:
+    """``wshub dev`` over a folder with ``/told``, its port, and the folder."""
+    folder, port = tmp_path / "services", find_free_port()
+    folder.mkdir()
+    (folder / "helper.py").write_text("VERSION = 1\n")
+    (folder / "told.py").write_text(dedent(SERVICES["handlers"].format(resumes=True)))
+    terminal = DevTerminal(folder, port)
+    yield terminal, port, folder
+    if terminal.process.poll() is None:
+        terminal.process.kill()
+        terminal.process.wait(WAIT)
+    eventually(lambda: not processes_in(folder), "no process left")
+
+
+def test_dev(dev: tuple[DevTerminal, int, Path]) -> None:
+    """Fault: somebody writes a service: saves, saves a mistake, mends it, adds another, and presses Ctrl-C. Seen: the
+    connection goes on with each version, every step is a line, and the end comes within a second and is quiet.
+    """
+    terminal, port, folder = dev
+    terminal.wait_for(rf"ws://127\.0\.0\.1:{port}/told\n")
+    address, token = terminal.wait_for(r"console: http://(127\.0\.0\.1:\d+)/#token=(\S+)").groups()
+    with connect(f"ws://127.0.0.1:{port}/told", proxy=None) as client:
+        assert client.recv(WAIT) == "open 1 0"
+        (folder / "helper.py").write_text("VERSION = 2\n")
+        assert client.recv(WAIT) == "open 2 1"
+        terminal.wait_for(r"reloaded /told in \d\.\d\d s, 1 client handed over")
+        (folder / "helper.py").write_text("VERSION = 1 / 0\n")
+        terminal.wait_for(r"/told: not reloaded, the old process stays")
+        terminal.wait_for(r"/told: ZeroDivisionError: division by zero")
+        client.send("x")
+        assert client.recv(WAIT) == "2 x"
+        (folder / "helper.py").write_text("VERSION = 3\n")
+        assert client.recv(WAIT) == "open 3 1"
+        (folder / "other.py").write_text("import wshub\nclass Service(wshub.Service:\n")
+        terminal.wait_for(r"/other: other\.py, line 2: ")
+        (folder / "other.py").write_text("import wshub\nclass Service(wshub.Service): pass\n")
+        terminal.wait_for(rf"changed: /other   ws://127\.0\.0\.1:{port}/other")
+        console = http.client.HTTPConnection(address, timeout=WAIT)
+        console.request("GET", "/services", headers={"Authorization": f"Bearer {token}"})
+        assert console.getresponse().status == 200
+        console.close()
+        began = time.monotonic()
+        terminal.process.send_signal(signal.SIGINT)
+        assert closed_with(client)[0] == 1001
+    assert terminal.process.wait(WAIT) == 0
+    assert time.monotonic() - began < 1.5
+    terminal.read_to_the_end()
+    assert terminal.screen.count("Traceback") == 1  # the author's
+    assert terminal.screen.endswith("stopped\n")
+
+
+def test_dev_whose_terminal_is_closed(dev: tuple[DevTerminal, int, Path]) -> None:
+    """Fault: the terminal of `wshub dev` is closed. Seen: it ends, and its services with it."""
+    terminal, port, _ = dev
+    terminal.wait_for(rf"ws://127\.0\.0\.1:{port}/told\n")
+    with connect(f"ws://127.0.0.1:{port}/told", proxy=None) as client:
+        assert client.recv(WAIT) == "open 1 0"
+        terminal.process.send_signal(signal.SIGHUP)  # which reloads as long as the terminal is there
+        client.send("x")
+        assert client.recv(WAIT) == "1 x"
+        os.close(terminal.fd)
+        terminal.process.send_signal(signal.SIGHUP)
+        assert closed_with(client)[0] == 1001
+    terminal.process.wait(WAIT)
