@@ -66,6 +66,7 @@ LAYERS = {
         "wshub.monitoring.reload_page",
         "wshub.resource",
         "wshub.processes.run",
+        "wshub.processes.records",
         "wshub.processes.reloads",
         "wshub.sockets.moving",
         "wshub.processes.supervisor",

@@ -1,4 +1,4 @@
-"""What a supervisor knows of a service: of one run of it, and from one run to the next."""
+"""What is known of one process of a service, from the wish for it to its end."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,26 +8,12 @@ from typing import Any
 from wshub.processes.generations import Standing, Turn, after
 from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess
-from wshub.processes.restart import RestartPolicy
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, format_route
 
 Fingerprint = tuple[int, int, int]
 NO_FILE: Fingerprint = (0, 0, 0)
 CLOCK_GRAIN = 20_000_000  # nanoseconds: a file's time may be a tick of the kernel's behind that of the clock
-
-
-@dataclass
-class Record:
-    """What is remembered about a service between one process of it and the next."""
-
-    policy: RestartPolicy
-    file: Fingerprint | None = None
-    """What the rest is about. All is forgotten as soon as the file is another."""
-    has_failed: bool = False
-    """Whether it did not start."""
-    has_ended: bool = False
-    """Whether it is not to be started again."""
 
 
 @dataclass(eq=False)

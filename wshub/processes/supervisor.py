@@ -5,6 +5,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from wshub.processes.life import Event, State
 from wshub.processes.lifetime import is_eager
 from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess
+from wshub.processes.records import Records
 from wshub.processes.reloads import Outcome, Reloads, log_traceback
 from wshub.processes.restart import RestartPolicy
-from wshub.processes.run import Fingerprint, Record, Run, fingerprint
+from wshub.processes.run import Fingerprint, Run, fingerprint
 from wshub.processes.warden import Warden
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
@@ -64,11 +66,11 @@ class ServiceSupervisor:
         self._reactor = reactor
         self._poller = poller
         self._settings = settings
-        self._chance = chance
         self.current: dict[Route, Run] = {}
         """What runs at each URL, as `tree` has the links."""
         self.reloads = Reloads(reactor, poller, self.tree.folder, self, settings.drain_timeout)
-        self._records: dict[Route, Record] = {}
+        make_policy = partial(RestartPolicy, settings.restart_intensity, settings.restart_period)
+        self._records = Records(make_policy, chance)
         self._runs: dict[ServiceLink, Run] = {}
         """Those whose process has not exited."""
         self._retiring: dict[Route, ServiceProcess] = {}
@@ -157,7 +159,7 @@ class ServiceSupervisor:
     def _reload_one(self, route: Route) -> "Deferred[Outcome]":
         if route in self.current or not self.tree.exists(route) or self.state(route)[0] == "idle":
             return self.reloads.reload(route)
-        self._records.pop(route, None)  # it has failed, or ended, or died too often: that is forgotten
+        self._records.forget(route)  # it has failed, or ended, or died too often: that is forgotten
         self._start_again(route)
         return self.reloads.when_ready(self.current[route]) if route in self.current else self.reloads.reload(route)
 
@@ -175,23 +177,7 @@ class ServiceSupervisor:
     # Starting.
 
     def _seconds_to_wait(self, route: Route, file: Fingerprint) -> float:
-        record = self._record(route)
-        if record.file != file:
-            record = self._records[route] = self._new_record()
-            record.file = file
-        if record.has_failed:
-            raise ServiceFailed
-        if record.has_ended:
-            raise ServiceEnded
-        return record.policy.seconds_to_wait(self._reactor.seconds())
-
-    def _record(self, route: Route) -> Record:
-        if route not in self._records:
-            self._records[route] = self._new_record()
-        return self._records[route]
-
-    def _new_record(self) -> Record:
-        return Record(RestartPolicy(self._settings.restart_intensity, self._settings.restart_period))
+        return self._records.seconds_to_wait(route, file, self._reactor.seconds())
 
     def _start(self, route: Route, module: Path, seconds: float) -> ServiceLink:
         """Have a link at once, and its process as soon as it may be, within `seconds`."""
@@ -217,9 +203,7 @@ class ServiceSupervisor:
         """Let new clients get this run. What was known of another file than its own does not count any more."""
         self.current[run.route] = run
         self.tree.running[run.route] = run.link
-        if self._record(run.route).file != run.file:
-            record = self._records[run.route] = self._new_record()
-            record.file = run.file
+        self._records.about(run.route, run.file)
 
     def uninstall(self, route: Route) -> None:
         """Let new clients get whatever the folder has then."""
@@ -274,7 +258,7 @@ class ServiceSupervisor:
         link, process = run.link, run.process
         run.cancel_timers()
         if link.state is State.READY:
-            self._record(run.route).has_failed = False
+            self._records.about(run.route, run.file).has_failed = False
             self._log.info("{name}: running", name=run.name)
             run.note_files(self.tree.folder.root)
             self._watch(run)
@@ -285,7 +269,7 @@ class ServiceSupervisor:
         elif self.current.get(run.route) is run:
             self.uninstall(run.route)
             if process and not self._is_stopping:
-                self._remember(run)
+                self._records.remember(run, self._reactor.seconds())
                 process.exited.addCallback(lambda _: self._end(run, event, process.how))
             if successor := self.reloads.take_next(run.route):
                 link.pass_on(ServiceReplaced(successor.link))
@@ -338,16 +322,6 @@ class ServiceSupervisor:
 
     # Ending.
 
-    def _remember(self, run: Run) -> None:
-        record = self._record(run.route)
-        record.file = run.file
-        if run.link.state is State.FAILED:
-            record.has_failed = True
-        else:
-            now = self._reactor.seconds()
-            record.policy.record_death(now, now - run.began, self._chance())
-            record.has_ended = run.link.declared.restart == "temporary"
-
     def _end(self, run: Run, event: Event, how: str) -> None:
         link, name = run.link, run.name
         is_normal = event in ENDED_BY_ITSELF and how == NORMAL_END
@@ -357,7 +331,7 @@ class ServiceSupervisor:
             log_traceback(self._log, name, link, f"does not start until its file changes: {said}")
             self.reloads.current_has_failed(run, said)
             return
-        wait = self._record(run.route).policy.seconds_to_wait(self._reactor.seconds())
+        wait = self._records.about(run.route, run.file).policy.seconds_to_wait(self._reactor.seconds())
         restart, is_eager = link.declared.restart, run.route in self._eager
         if restart == "temporary":
             then = "It is not started again until its file changes."
