@@ -19,6 +19,7 @@ from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
 from wshub.processes.link import GOING_AWAY, Socket
 from wshub.processes.orphans import reap_orphans
+from wshub.processes.reloads import Outcome
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
 from wshub.sockets.factory import HubFactory
@@ -88,7 +89,11 @@ class Hub(Service):
     def reload(self) -> None:
         """Put new processes in the place of those whose files have changed; the log says what comes of it."""
         self._log.info("reloading what has changed")
-        self.supervisor.reload_changed()
+        self.supervisor.reload_changed().addCallback(self._say_what_was_reloaded)
+
+    def _say_what_was_reloaded(self, outcomes: list[Outcome]) -> None:
+        if not outcomes:
+            self._log.info("no service that runs has changed")
 
     @inlineCallbacks
     def stopService(self) -> Any:

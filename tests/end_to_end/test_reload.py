@@ -60,6 +60,30 @@ SERVICES = {
     """,
 }
 
+CLASSIC = """
+    import queue
+    import Services
+    import helper
+
+    class Service(Services.Service):
+        resumes = True
+
+        def run(self):
+            while not self.shutdownFlag.is_set():
+                try:
+                    transaction = self.recvQueue.get()
+                except queue.Empty:
+                    continue
+                if transaction.transactionType == transaction.NEWSOCKET:
+                    text = f"open {{helper.VERSION}} {{int(helper.VERSION > 0)}}"
+                elif transaction.transactionType == transaction.DATA:
+                    text = f"{{helper.VERSION}} {{transaction.data}}"
+                else:
+                    continue
+                transaction.transactionType, transaction.data = transaction.DATA, text
+                self.sendQueue.put(transaction)
+"""
+
 BROKEN = """
     import wshub
 
@@ -94,7 +118,7 @@ def save_version(hub: HubProcess, number: int) -> None:
 
 def save_service(hub: HubProcess, style: str = "handlers", resumes: bool = True) -> None:
     """Save ``/told``, which says its version with every message."""
-    hub.save("told.py", SERVICES[style].format(resumes=resumes))
+    hub.save("told.py", {**SERVICES, "classic": CLASSIC}[style].format(resumes=resumes))
 
 
 def reload(hub: HubProcess, times: int) -> None:
@@ -175,7 +199,7 @@ async def reload_under_load(hub: HubProcess, clients: list[Stayer | Comer], time
     await asyncio.wait_for(asyncio.gather(*tasks), 3 * WAIT)
 
 
-@pytest.mark.parametrize("style", SERVICES)
+@pytest.mark.parametrize("style", [*SERVICES, "classic"])
 def test_reloads_under_load(start_hub: StartHub, style: str) -> None:
     """Fault: the files of a service change 20 times, 100 in the long form, while 30 clients send and others connect.
     Seen: every message is answered once and in order, no connection is refused or closed, and no process is left over.
