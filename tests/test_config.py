@@ -176,6 +176,7 @@ def test_endpoints(port, host, endpoints):
 
 
 MISTAKES = {
+    "drain_timeout = -1": "drain_timeout must be 0 .at once. to",
     "prot = 1": "there is no setting 'prot'",
     "[hub]": "there is no setting 'hub'",
     "endpoints = 1": "there is no setting 'endpoints'",

@@ -365,7 +365,7 @@ def test_reload_command(start_hub: StartHub) -> None:
         save_version(hub, 2)
         status, said, _ = run(hub, *admin)
         assert status == 0
-        assert re.fullmatch(r"/told: reloaded in \d\.\d\d s; 1 client go on with the new process\n", said)
+        assert re.fullmatch(r"/told: reloaded in \d\.\d\d s; 1 client handed over\n", said)
         with hub.connect("/told") as other:
             assert other.recv(WAIT) == "open 2 0"
         status, said, _ = run(hub, *admin, "/told", "/clock", "/nothing", "../../x")

@@ -5,6 +5,7 @@ Listens on this machine alone, with a console. Ctrl-C ends it.
 
 import argparse
 import os
+import re
 import sys
 import time
 import webbrowser
@@ -32,7 +33,8 @@ USUAL: dict[str, Any] = {
 """What is otherwise here, unless the settings say so."""
 
 LEVELS = {"warn": "yellow", "error": "red", "critical": "red"}
-HIDDEN = ("services are in", "listening:", "admin interface:", "room for", "services run as root")
+HIDDEN = ("services are in", "listening:", "admin interface:", "room for")
+ROOT = "services run as root"  # how a warning begins that is for those who run a hub
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +70,15 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
 
 def prepare(wants_console: bool, reactor: Any, hub: Hub) -> None:
     """Called when the hub listens: say where, and begin to watch."""
-    address = describe_address(hub.ports[0].getHost()) if hub.ports else ""
+    address = describe_address(hub.ports[0].getHost())
     style = style_for(sys.stdout, os.environ)
     print(f"serving {style(str(hub.supervisor.tree.folder.root), 'bold')} at {style(address, 'cyan')}; Ctrl-C ends it")
     console = hub.admin.console
     if console:
         print(f"console: {style(console, 'cyan')}")
     sys.stdout.flush()
-    development = Development(reactor, hub.supervisor, "ws" + address.removeprefix("http").rstrip("/"))
+    base = re.sub("^http", "ws", address).rstrip("/")
+    development = Development(reactor, hub.supervisor, base)
     reactor.callWhenRunning(development.start)
     reactor.addSystemEventTrigger("before", "shutdown", development.watch.stop)
     if sys.stdout.isatty():
@@ -89,11 +92,8 @@ def format_line(style: Style, event: LogEvent) -> str | None:
     namespace, level = str(event.get("log_namespace") or ""), find_level(event)
     is_service = namespace.startswith(OF_A_SERVICE)
     text = describe(event)
-    if not text or (
-        level in ("info", "debug") and not is_service and (namespace != "wshub" or text.startswith(HIDDEN))
-    ):
-        return None
-    if text.startswith("services run as root"):
+    is_for_others = namespace != "wshub" or text.startswith(HIDDEN)
+    if not text or text.startswith(ROOT) or (is_for_others and level in ("info", "debug") and not is_service):
         return None
     moment = style(time.strftime("%H:%M:%S", time.localtime(event.get("log_time", 0))), "dim")
     who = style(f"{find_service(event)} | ", "cyan") if is_service else ""

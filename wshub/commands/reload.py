@@ -115,7 +115,7 @@ def describe(outcome: dict[str, Any], style: Style) -> str:
     name, result, clients = escape(str(outcome["service"])), outcome["result"], outcome["clients"]
     many = "1 client" if clients == 1 else f"{clients} clients"
     if result == "reloaded":
-        what = "go on with the new process" if outcome["handed_over"] else "may stay with the old process for a while"
+        what = "handed over" if outcome["handed_over"] else "still with the old process"
         return f"{name}: {style('reloaded', 'green')} in {outcome['seconds']:.2f} s" + (
             f"; {many} {what}" if clients else ""
         )
@@ -123,7 +123,7 @@ def describe(outcome: dict[str, Any], style: Style) -> str:
         return f"{name}: {style('failed', 'red')}: {escape(outcome['why'])}; if it ran, the old process stays"
     texts = {
         "superseded": "not any more: there is a newer version",
-        "removed": "it has no file any more" + (f"; {many} may stay for a while" if clients else ""),
+        "removed": "it has no file any more" + (f"; {many} still there" if clients else ""),
         "idle": "it does not run: its next client starts it",
         "unknown": style("there is no such service", "red"),
     }
