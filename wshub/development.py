@@ -6,9 +6,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from wshub.commands.styles import read_style
+from wshub.errors import ServiceNotFound
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.processes.watching import Changes, FolderWatch
-from wshub.routing import Route, format_route
+from wshub.routing import FOLDER_MODULE, Route, format_route, parse_route
 from wshub.terminal import escape
 
 
@@ -25,28 +26,34 @@ class Development:
     def start(self) -> None:
         """Begin to watch, and say which services there are."""
         self.watch.start()
-        services = self._find_services()
-        if not services:
+        routes = sorted(self._folder.routes())
+        if not routes:
             self._log.info("no services yet: `wshub new hello` writes one, and it is served as soon as it is there")
-        for file, route in services.items():
-            self._introduce(route, file, "")
+        for route in routes:
+            self._introduce(route, self._folder.module(route), "")
 
-    def _find_services(self) -> dict[Path, Route]:
-        return {self._folder.module(route): route for route in sorted(self._folder.routes())}
+    def _find_route(self, file: Path) -> Route | None:
+        """The route of the service that is in this file; None if it is no service's."""
+        *folders, name = file.relative_to(self._folder.root).with_suffix("").parts
+        try:
+            route = parse_route([each.encode() for each in (*folders, "" if name == FOLDER_MODULE else name)])
+            return route if self._folder.module(route) == file else None
+        except ServiceNotFound:
+            return None
 
     def _changes(self, changes: Changes) -> None:
-        services = self._find_services()
-        current = self._supervisor.current
+        current, newest = self._supervisor.current, self._supervisor.reloads.newest
         touched = changes.changed | changes.new  # an editor may take the old one away first
-        reloaded = {
+        reloaded = [
             route
-            for route in current
-            if (run := self._supervisor.reloads.newest(route)) and touched & run.files.keys() and run.module in services
-        }
-        self._supervisor.reload(sorted(reloaded))
-        for file in sorted(touched & services.keys()):
-            if services[file] not in reloaded:
-                self._introduce(services[file], file, "new" if file in changes.new else "changed")
+            for route in sorted(current)
+            if (run := newest(route)) and touched & run.files.keys() and run.module.is_file()
+        ]
+        self._supervisor.reload(reloaded)
+        for file in sorted(touched):
+            route = self._find_route(file)
+            if route is not None and route not in reloaded:
+                self._introduce(route, file, "new" if file in changes.new else "changed")
         for file in sorted(changes.removed):
             for route in [route for route, run in current.items() if run.module == file]:
                 name = format_route(route)

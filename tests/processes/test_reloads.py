@@ -10,6 +10,7 @@ import pytest
 from wshub.config import Settings
 from wshub.errors import HttpError, HubStopping, ServiceNotFound, ServiceReplaced, ServiceUnavailable
 from wshub.poller import Poller
+from wshub.processes import reloads
 from wshub.processes.generations import CLOSE_INTERVAL, LEAST_BATCH
 from wshub.processes.life import State
 from wshub.processes.link import RELOADED, ServiceLink
@@ -607,3 +608,46 @@ def test_clients_that_come_to_the_old_process_late(reloaded: Reloaded) -> None:
     reloaded.reactor.turn()
     ((find, _),) = socket.moves
     assert find() is reloaded.supervisor.link(ECHO)
+
+
+def test_a_generation_that_became_current_too_early_and_is_replaced(reloaded: Reloaded) -> None:
+    """Whoever waits to hear of it hears that there is a newer one."""
+    reloaded.run()
+    second = reloaded.edit()
+    reloaded.reactor.processes[0].exit(1)
+    third = reloaded.edit()
+    reloaded.get_ready()
+    assert [each.result for each in second] == ["superseded"]
+    assert [each.result for each in third] == ["reloaded"]
+    assert finished(reloaded.reactor.processes[1])
+
+
+def test_many_clients_go_some_at_a_time(reloaded: Reloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served between two batches of them."""
+    monkeypatch.setattr(reloads, "BATCH", 2)
+    old, _ = reloaded.run(resumes="yes")
+    sockets = reloaded.connect(5)
+    reloaded.edit()
+    reloaded.reactor.processes[-1].get_ready(resumes="yes")
+    begun = []
+    begin = reloads._Moving.begin
+
+    def note(self: Any, most: int) -> bool:
+        begun.append(sum(bool(socket.moves) for socket in sockets))
+        return begin(self, most)
+
+    monkeypatch.setattr(reloads._Moving, "begin", note)
+    reloaded.reactor.turn()
+    assert begun == [0, 2, 4]
+    assert all(socket.moves for socket in sockets)
+    lose(old)
+
+
+def test_a_service_that_becomes_eager(reloaded: Reloaded) -> None:
+    """Its source is read again when it has changed, and it is started."""
+    reloaded.supervisor.start()
+    reloaded.reload_changed()
+    assert reloaded.reactor.processes == []
+    reloaded.file.write_text('class Service:\n    lifetime = "eager"\n')
+    reloaded.reload_changed()
+    assert len(reloaded.reactor.processes) == 1

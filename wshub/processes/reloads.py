@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from wshub.accounting import Counts
 from wshub.errors import ServiceNotFound, ServiceReplaced
 from wshub.poller import Poller
 from wshub.processes.generations import CLOSE_INTERVAL, Standing, Turn, batch_size
@@ -25,6 +24,10 @@ from wshub.terminal import escape
 
 RELOADED_WELL, FAILED, SUPERSEDED = "reloaded", "failed", "superseded"
 REMOVED, IDLE, UNKNOWN = "removed", "idle", "unknown"
+BATCH = 256  # clients that begin to go to another process in one turn
+
+Find = Callable[[], ServiceLink | None]
+"""Which process clients go to."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,8 @@ class Reloads:
     def _replace(self, old: Run, new: Run | None, outcome: Outcome | None = None) -> None:
         """Empty a process that is not the current one any more, into `new` if there is an outcome to complete."""
         old.turn(Turn.REPLACED)
+        if old in self._asked:  # it had become the current one before it was ready
+            self._tell(old, Outcome(old.name, SUPERSEDED))
         if old.idle and old.idle.active():
             old.idle.cancel()
         link = old.link
@@ -229,12 +234,17 @@ class Reloads:
             return
         old.timers.append(self._reactor.callLater(self._timeout, self._begin_to_close, old))
         if outcome:
-            moving = _Moving(self._log, outcome, link.counts)
             find = partial(self._find_current, old.route)
             link.on_open = lambda socket: self._poller.at_end_of_turn(
                 lambda: socket.wshub_hand_over(find, lambda _: None)
             )
-            self._poller.at_end_of_turn(lambda: moving.begin(list(link.sockets.values()), find))
+            moving = _Moving(self._log, outcome, list(link.sockets.values()), find)
+            self._poller.at_end_of_turn(lambda: self._hand_over_some(moving))
+
+    def _hand_over_some(self, moving: "_Moving") -> None:
+        """Called at the end of a turn, with clients of the turns between served as ever."""
+        if moving.begin(BATCH):
+            self._reactor.callLater(0, self._poller.at_end_of_turn, lambda: self._hand_over_some(moving))
 
     def _find_current(self, route: Route) -> ServiceLink | None:
         run = self._starter.current.get(route)
@@ -293,19 +303,22 @@ class Reloads:
 class _Moving:
     """Counts the clients that go from one process to the next, to say so in one line when all have gone, or stayed."""
 
-    def __init__(self, log: Logger, outcome: Outcome, counts: Counts) -> None:
+    def __init__(self, log: Logger, outcome: Outcome, sockets: list[Socket], find: Find) -> None:
         self._log = log
         self._outcome = outcome
-        self._left = 0
-        self._went = 0
-
-    def begin(self, sockets: list[Socket], find: Callable[[], ServiceLink | None]) -> None:
-        """Called at the end of a turn."""
+        self._find = find
+        self._to_begin = sockets
         self._left = len(sockets)
-        for socket in sockets:
-            socket.wshub_hand_over(find, self._is_done)
-        if not sockets:
+        self._went = 0
+        if not sockets:  # there are requests alone
             self._say()
+
+    def begin(self, most: int) -> bool:
+        """Let so many begin to go. Return whether there are more."""
+        some, self._to_begin = self._to_begin[:most], self._to_begin[most:]
+        for socket in some:
+            socket.wshub_hand_over(self._find, self._is_done)
+        return bool(self._to_begin)
 
     def _is_done(self, went: bool) -> None:
         self._left -= 1

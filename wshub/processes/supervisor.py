@@ -77,6 +77,8 @@ class ServiceSupervisor:
         """Those that were asked to finish: no other of the same route is started before they have."""
         self._again: dict[Route, Any] = {}
         """Calls that will start a service without a client."""
+        self._read: dict[Path, Fingerprint] = {}
+        """Sources that were found not to be eager, as they were then."""
         self._is_stopping = False
         self._log = Logger(namespace="wshub")
 
@@ -139,10 +141,15 @@ class ServiceSupervisor:
     def start(self) -> None:
         """Start the services that run without clients: those of the setting, and those that declare it."""
         for route in self.tree.folder.routes():
-            if route not in self._eager and is_eager(self.tree.folder.module(route)):
+            if route not in self._eager and self._has_become_eager(self.tree.folder.module(route)):
                 self._eager.append(route)
         for route in self._eager:
             self._start_again(route)
+
+    def _has_become_eager(self, module: Path) -> bool:
+        """Read the source, unless it is as it was the last time: with many files that takes seconds."""
+        before, self._read[module] = self._read.get(module), fingerprint(module)
+        return before != self._read[module] and is_eager(module)
 
     def reload_changed(self) -> "Deferred[list[Outcome]]":
         """Reload the services whose files have changed, and start the eager ones that do not run; when all is done."""
