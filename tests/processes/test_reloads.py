@@ -651,3 +651,24 @@ def test_a_service_that_becomes_eager(reloaded: Reloaded) -> None:
     reloaded.file.write_text('class Service:\n    lifetime = "eager"\n')
     reloaded.reload_changed()
     assert len(reloaded.reactor.processes) == 1
+
+
+def test_two_generations_that_finish_because_they_are_idle(
+    reactor: FakeReactor, tmp_path: Path, log: list[str]
+) -> None:
+    """Each is forgotten when it has exited, whichever is first."""
+    reloaded = Reloaded(reactor, tmp_path, idle_timeout=1.0, stop_timeout=100.0)
+    _, first = reloaded.run()
+    reactor.advance(1)
+    reloaded.supervisor.link(ECHO)  # waits for the first one to exit
+    reloaded.reload()
+    second = reloaded.get_ready()
+    reactor.advance(1)
+    assert finished(first)
+    assert finished(second)
+    first.exit()
+    assert reloaded.supervisor.process(ECHO) is not None
+    second.exit()
+    assert reloaded.supervisor.process(ECHO) is None
+    reloaded.run()
+    assert not any("Unhandled" in line or "KeyError" in line for line in log)

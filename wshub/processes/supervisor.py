@@ -324,8 +324,12 @@ class ServiceSupervisor:
         self._log.info("{name}: finishes, because it has no clients", name=run.name)
         self.uninstall(route)
         self._retiring[route] = process
-        process.exited.addCallback(lambda _: self._retiring.pop(route))
+        process.exited.addCallback(lambda _: self._has_retired(route, process))
         run.link.happen(Event.STOP)
+
+    def _has_retired(self, route: Route, process: ServiceProcess) -> None:
+        if self._retiring.get(route) is process:  # and not one that has been reloaded meanwhile, and is idle in turn
+            del self._retiring[route]
 
     # Ending.
 
