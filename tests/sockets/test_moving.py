@@ -146,6 +146,22 @@ def test_the_deadline(moving: Reload) -> None:
     assert moving.new.read() == []
 
 
+def test_the_deadline_of_a_process_that_does_not_keep_up(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Its clients were not read from: they are when they are closed, or nobody would hear their answers."""
+    hub = Hub(reactor, tmp_path, drain_timeout=5.0)
+    connection = hub.open()
+    old = hub.supervisor.link(("echo",))
+    hub.supervisor.reload([("echo",)])
+    hub.get_ready()
+    old.pause()
+    reactor.advance(5)
+    assert connection.receive()[:1] == b"\x88"
+    assert connection.transport.producerState == "producing"
+    connection.send(frame(8, encode_close(*RELOADED)))
+    assert connection.is_closing
+    connection.lose(ConnectionDone)
+
+
 def test_who_waits_is_not_silent(reactor: FakeReactor, tmp_path: Path) -> None:
     """The hub does not read from it: that it says nothing tells nothing, and afterwards its time begins anew."""
     hub = Hub(reactor, tmp_path, ping_interval=2.0, ping_timeout=2.0, drain_timeout=60.0)

@@ -223,8 +223,6 @@ class Reloads:
         old.turn(Turn.REPLACED)
         if old in self._asked:  # it had become the current one before it was ready
             self._tell(old, Outcome(old.name, SUPERSEDED))
-        if old.idle and old.idle.active():
-            old.idle.cancel()
         link = old.link
         self._older.setdefault(old.route, []).append(old)
         link.on_empty = partial(self._look_if_empty, old)
