@@ -100,6 +100,7 @@ EXAMPLES = {
     "start_timeout = 0.5": ("start_timeout", 0.5),
     "request_timeout = 20": ("request_timeout", 20.0),
     "stop_timeout = 3600": ("stop_timeout", 3600.0),
+    "drain_timeout = 0": ("drain_timeout", 0.0),
     "restart_intensity = 3": ("restart_intensity", 3),
     "restart_period = 10": ("restart_period", 10.0),
     "hang_timeout = 0": ("hang_timeout", 0.0),
@@ -189,6 +190,7 @@ def test_endpoints(port, host, endpoints):
 
 
 MISTAKES = {
+    "drain_timeout = -1": "drain_timeout must be 0 .at once. to",
     "prot = 1": "there is no setting 'prot'",
     "[hub]": "there is no setting 'hub'",
     "endpoints = 1": "there is no setting 'endpoints'",

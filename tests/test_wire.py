@@ -378,3 +378,11 @@ def test_ready_of_a_hostile_service():
     assert decode_ready(b"nonsense\n\nname value") == {"name": "value"}
     with pytest.raises(WireError):
         decode_ready(b"subprotocols \xff")
+
+
+def test_resumed_is_a_newsocket_with_a_mark():
+    """To a service a client that comes from another process is one like any other, and it can tell."""
+    opening = ("::1", 1, "/x", "q", "a: b", "chat")
+    data = b"".join(wire.encode_columns([(wire.RESUMED, 7, wire.encode_opening(*opening))]))
+    (body,) = wire.BatchReader().feed(data)
+    assert wire.decode_batch(body) == [(NEWSOCKET, 7, (*opening, True))]

@@ -30,6 +30,12 @@ class Counts:
     """Processes that were started."""
     deaths: Counter[str] = field(default_factory=Counter)
     """Processes that ended without being asked to, by how."""
+    reloads: int = 0
+    """Times that a new process has taken the place of an old one."""
+    failed_reloads: int = 0
+    """Times that it did not start, and the old one stayed."""
+    handed_over: int = 0
+    """Clients that a new process got from an old one."""
     last_error: str = ""
     """The last line of the last traceback, printed or of a failed start; this and what follows are no numbers."""
     recent: Recent | None = None

@@ -21,6 +21,8 @@ FINE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130  # 130 is what shells have for SI
 
 COMMANDS = {
     "serve": "run the hub in this terminal, with the options of twistd wshub",
+    "dev": "serve a folder of services, and reload what is saved",
+    "reload": "let a running hub reload services",
     "routes": "list the services of a folder: URL, style and file",
     "check": "start every service once and say what is wrong",
     "new": "write a service and its test from a template",

@@ -97,6 +97,8 @@ class Settings:
     stop_timeout: float = 5.0
     """What clients, then services, are given when the hub stops; after that TERM, and one second later KILL."""
 
+    drain_timeout: float = 30.0
+    """How long clients may stay with a service's old process when a new one has taken its place."""
     restart_intensity: Count = Count(5)
     """How often a service may die within `restart_period` before it is left alone for a while."""
     restart_period: float = 30.0
@@ -164,6 +166,8 @@ class Settings:
         ):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"{name} must be more than 0 and at most 3600 seconds, not {getattr(self, name)}")
+        if not 0 <= self.drain_timeout <= MAX_WAIT:
+            raise ConfigError(f"drain_timeout must be 0 (at once) to {MAX_WAIT} seconds, not {self.drain_timeout}")
         for name in ("hang_timeout", "idle_timeout"):
             if not 0 <= getattr(self, name) <= MAX_WAIT:
                 raise ConfigError(f"{name} must be 0 (never) or at most {MAX_WAIT} seconds, not {getattr(self, name)}")

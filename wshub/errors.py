@@ -13,6 +13,7 @@
     │       ├── ServiceFull         it has as many clients as it may         503, Retry-After
     │       ├── ServiceEnded        it is not to be started again            503
     │       ├── ServiceLate         it does not answer a request in time     504
+    │       ├── ServiceReplaced     a newer process is to be asked           never seen
     │       ├── ServiceDied         it died before it answered one           502
     │       └── HubStopping         the hub is going down                    503
     └── RemoteError
@@ -23,6 +24,12 @@
 
 A status is said once, here; close codes of live connections are said once, in :mod:`wshub.processes.link`.
 """
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself would cost every service a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 RETRY_LATER = ("Retry-After", "5")  # seconds, where nobody knows when there will be room
 
@@ -140,6 +147,16 @@ class ServiceDied(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__("The service died before it answered. Try again.")
+
+
+class ServiceReplaced(ServiceUnavailable):
+    """A newer process of the service is in the place of this one: whoever waits is to wait for `link` instead."""
+
+    status = 503
+
+    def __init__(self, link: Any) -> None:
+        super().__init__("The service is being replaced. Try again.", headers=(RETRY_LATER,))
+        self.link = link
 
 
 class HubStopping(ServiceUnavailable):

@@ -21,6 +21,7 @@ from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
 from wshub.processes.link import GOING_AWAY, Socket
 from wshub.processes.orphans import reap_orphans
+from wshub.processes.reloads import Outcome
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
 from wshub.sockets.factory import HubFactory
@@ -101,9 +102,18 @@ class Hub(Service):
         self._notifier.ready()
 
     def reload(self) -> None:
-        """Read the certificate again: what a SIGHUP asks for. Connections that there are go on."""
+        """Put new processes in the place of those whose files have changed, and read the certificate again.
+
+        That is what a SIGHUP asks for. The log says what comes of it; connections that there are go on.
+        """
+        self._log.info("reloading what has changed")
         if self._certificate:
             self._certificate.reload()
+        self.supervisor.reload_changed().addCallback(self._say_what_was_reloaded)
+
+    def _say_what_was_reloaded(self, outcomes: list[Outcome]) -> None:
+        if not outcomes:
+            self._log.info("no service that runs has changed")
 
     @inlineCallbacks
     def stopService(self) -> Any:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -183,14 +184,23 @@ def makeService(options: Options) -> Hub:
     return hub
 
 
-def run_in_foreground(options: Options, log: TextIO) -> int:
-    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status."""
+def run_in_foreground(
+    options: Options,
+    log: TextIO,
+    observer: Any = None,
+    prepare: Callable[[Any, Hub], object] = lambda reactor, hub: None,
+) -> int:
+    """Run the hub that the options ask for, with its log on a stream, until it has stopped; return the exit status.
+
+    `observer` is who writes the log there, if not as usual; `prepare` is called when the hub listens.
+    """
     from twisted.internet import reactor as the_reactor  # noqa: PLC0415 - see above
 
     reactor: Any = the_reactor
     hub, settings = makeService(options), options.settings
     colours = wants_colours(log, os.environ)
-    observer: Any = observe(log, settings.log_format, settings.log_levels, colours)
+    observer = observer or observe(log, settings.log_format, settings.log_levels, colours)
+    prepare(reactor, hub)
     globalLogBeginner.beginLoggingTo([observer])
     reactor.callWhenRunning(hub.startService)
     reactor.addSystemEventTrigger("before", "shutdown", hub.stopService)
@@ -210,7 +220,7 @@ def follow_monotonic_clock(reactor: Any) -> None:
 def take_signals(reactor: Any, hub: Hub) -> None:
     """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
 
-    SIGHUP lets it reload what can be. Twisted's own handlers, in whose place these come, make twistd die of the signal
+    SIGHUP reloads what has changed. Twisted's own handlers, in whose place these come, make twistd die of the signal
     once it has stopped.
     """
     is_stopping = False

@@ -272,6 +272,8 @@ class FakeSocket:
         self.closed: tuple[int, bytes] | None = None
         """Code and reason, once it was closed."""
         self.is_paused = False
+        self.moves: list[tuple[Callable[[], Any], Callable[[bool], object]]] = []
+        """What it was told of other processes to go to."""
         self.wshub_direct: Callable[[bytes], int] | None = None
 
     def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
@@ -283,6 +285,10 @@ class FakeSocket:
 
     def wshub_synced(self) -> None:
         """See `wshub.processes.link.Socket`."""
+
+    def wshub_hand_over(self, find: Callable[[], Any], done: Callable[[bool], object]) -> None:
+        """See `wshub.processes.link.Socket`."""
+        self.moves.append((find, done))
 
     def wshub_pause(self) -> None:
         """See `wshub.processes.link.Socket`."""

@@ -45,6 +45,7 @@ REQUEST           11    service as NEWSOCKET, with all subprotocols that the cli
 ACCEPT            12    hub     the client may connect; what goes with the 101, see `wshub.answers`
 REFUSE            13    hub     it may not; the response, see `wshub.answers`
 SLOW              14    service 1 byte: 1 when messages for this client begin to wait in the hub, 0 when none wait
+RESUMED           15    service as NEWSOCKET: a client that a process of the same service had before this one
 ================  ====  ======  ===============================================================================
 
 A service whose READY declares ``on_request yes`` is asked about each client first: a REQUEST with a new socket id, to
@@ -88,6 +89,7 @@ REQUEST = 11
 ACCEPT = 12
 REFUSE = 13
 SLOW = 14
+RESUMED = 15
 
 RESTARTS = ("permanent", "transient", "temporary")
 """What a service's `restart` may be; OTP's words."""
@@ -319,6 +321,7 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
     ==========  ==================================================================================
     NEWSOCKET   ``(host, port, path, query, headers, subprotocol)``, headers as lines ``name: value``
     REQUEST     the same with a tuple of the subprotocols that are offered
+    RESUMED     it is a NEWSOCKET whose tuple has one more: True
     DATA        `str` for a text message, `bytes` for a binary one
     CLOSE       ``(code, reason)``
     SLOW        whether it is slow
@@ -329,6 +332,9 @@ def decode_for_service(kind: int, socket_id: int, payload: bytes | memoryview) -
         return DATA, socket_id, str(payload, "utf-8")
     if kind == BINARY:
         return DATA, socket_id, bytes(payload)
+    if kind == RESUMED:
+        _, _, opening = decode_for_service(NEWSOCKET, socket_id, payload)
+        return NEWSOCKET, socket_id, (*opening, True)
     if kind in (NEWSOCKET, REQUEST):
         host, port, path, query, subprotocol, headers = str(payload, "utf-8").split("\n", 5)
         last = (subprotocol or None) if kind == NEWSOCKET else tuple(filter(None, subprotocol.split(",")))

@@ -133,6 +133,15 @@ def guests(module: Path) -> None:
         one.send("again")
 
 
+def newcomers(module: Path) -> None:
+    """Who comes is greeted, who comes from the process before is not; everybody gets what is said."""
+    with ServiceTester.load(module) as service:
+        one, other = service.connect(), service.connect(resumed=True)
+        assert one.receive() == "Welcome!"
+        one.send("hello")
+        assert (one.receive_all(), other.receive_all()) == (["hello"], ["hello"])
+
+
 EXERCISES: dict[str, Callable[[Path], None]] = {
     "README.md#a-service-in-five-lines": echo,
     "docs/coming-from/channels.md#the-same-program:3": everybody,
@@ -144,6 +153,7 @@ EXERCISES: dict[str, Callable[[Path], None]] = {
     "docs/howto/authenticate.md#the-hook": this_machine_only,
     "docs/howto/authenticate.md#cookies": session,
     "docs/howto/monitor.md#what-a-service-logs": logs,
+    "docs/howto/reload.md#clients-that-stay-connected": newcomers,
     "docs/howto/write-a-service.md#handlers": relay,
     "docs/howto/write-a-service.md#coroutines": relay,
     "docs/howto/write-a-service.md#classic": relay,

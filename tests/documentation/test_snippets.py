@@ -40,7 +40,7 @@ NOT_RUN = {
     "docs/howto/monitor.md#prometheus-and-grafana": "needs Prometheus; docker/monitoring has the same",
     "docs/howto/monitor.md#prometheus-and-grafana:2": "needs Docker",
     "docs/howto/monitor.md#the-console": "serves; tests/end_to_end/test_console.py does what it says",
-    "docs/howto/monitor.md#the-console:2": "a line of the log; tests/end_to_end/test_console.py reads the address from it",
+    "docs/howto/monitor.md#the-console:2": "a line of the log; tests/end_to_end/test_console.py reads it",
     "docs/howto/monitor.md#the-console:3": "needs another machine; tests/end_to_end/test_console.py has such a tunnel",
     "docs/reference/options.md#tls": "needs root; tests/end_to_end/test_tls.py serves with such files",
     "docs/reference/cli.md#the-command-wshub": "a synopsis; tests/commands have the command lines",

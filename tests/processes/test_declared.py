@@ -1,12 +1,13 @@
 """What a service's class declares: as READY brings it, and as the class has it."""
 
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from wshub.errors import WireError
-from wshub.processes.declared import Declared, parse_declared
-from wshub.service.declare import declare
+from wshub.processes.declared import MAX_FILES, Declared, parse_declared
+from wshub.service.declare import declare, imported_files
 from wshub.wire import SLOW_CLIENTS, decode_ready, encode_ready
 
 
@@ -100,3 +101,30 @@ def test_lifetime_that_cannot_be(lifetime):
 def test_lifetime_is_not_said():
     """The hub knows it."""
     assert "lifetime" not in declare(SimpleNamespace(lifetime="eager"), 15.0)
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_resumes(resumes):
+    """Whether a service takes over clients gets from its class to the hub."""
+    lines = declare(SimpleNamespace(resumes=resumes), 15.0)
+    assert ("resumes" in lines) == resumes
+    assert parse_declared(decode_ready(encode_ready(lines))).resumes == resumes
+
+
+def test_resumes_that_cannot_be():
+    """Anything but a truth value is a mistake that its author gets to see; a method of that name is none."""
+    with pytest.raises(ValueError, match="resumes must be True or False, not 'yes'"):
+        declare(SimpleNamespace(resumes="yes"), 15.0)
+    assert not parse_declared(declare(SimpleNamespace(resumes=print), 15.0)).resumes
+
+
+def test_files(tmp_path, monkeypatch):
+    """What was imported from the folder gets to the hub by name, without the service's own module, and bounded."""
+    for name in ("own.py", "other.py", "new\nline.py"):
+        module = ModuleType(name)
+        module.__file__ = str(tmp_path / name)
+        monkeypatch.setitem(sys.modules, f"files_of_{name}", module)
+    files = imported_files(str(tmp_path), str(tmp_path / "own.py"))
+    assert files == "other.py"
+    assert parse_declared(decode_ready(encode_ready({"files": files}))).files == ("other.py",)
+    assert len(parse_declared({"files": "\t".join(map(str, range(5000)))}).files) == MAX_FILES

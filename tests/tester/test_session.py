@@ -383,3 +383,21 @@ def test_nothing_is_left_open(file):
         with ServiceTester.load(file) as service:
             service.connect()
     assert len(list(folder.iterdir())) == before
+
+
+def test_client_of_the_process_before() -> None:
+    """A resumed client is one from the start, and is not asked about; others are as usual."""
+
+    class Resumes(wshub.Service):
+        resumes = True
+
+        def on_request(self, request: wshub.Request) -> None:
+            raise wshub.Refuse(403)
+
+        def on_open(self, client: wshub.Client) -> None:
+            client.send(f"{client.resumed} {client.query}")
+
+    with ServiceTester(Resumes) as service:
+        assert service.connect(query="a=b", resumed=True).receive() == "True a=b"
+        with pytest.raises(wshub.Refuse):
+            service.connect()

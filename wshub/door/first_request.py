@@ -40,7 +40,15 @@ from wshub.door.handshake import (
 )
 from wshub.door.proxies import Source
 from wshub.door.proxy_protocol import read_proxy_header
-from wshub.errors import HttpError, HubStopping, ServiceCrashing, ServiceFailed, ServiceLate, ServiceUnavailable
+from wshub.errors import (
+    HttpError,
+    HubStopping,
+    ServiceCrashing,
+    ServiceFailed,
+    ServiceLate,
+    ServiceReplaced,
+    ServiceUnavailable,
+)
 from wshub.processes.link import ServiceLink
 from wshub.processes.pending import ENDED, LATE, LEFT, Accepted
 from wshub.processes.process import escape
@@ -139,7 +147,11 @@ class FirstRequest(Protocol):
             self._refuse(error, self.factory.accounting.service(format_route(node.route)))
             return
         self.factory.forget(self)
-        self._link, self._data = link, self._data[end:]
+        self._data = self._data[end:]
+        self._wait(link, request)
+
+    def _wait(self, link: ServiceLink, request: UpgradeRequest) -> None:
+        self._link = link
         link.when_ready(partial(self._service_answers, request))
         if not (self._successor or self._is_refused or self._asked):
             self.transport.pauseProducing()  # it waits: nothing more of it is read, nor is its place given away
@@ -148,6 +160,9 @@ class FirstRequest(Protocol):
         link = self._link
         if link is None:
             return  # the client has gone meanwhile
+        if isinstance(why_not, ServiceReplaced):
+            self._wait(why_not.link, request)
+            return
         self.transport.resumeProducing()
         try:
             if why_not or self.factory.is_closing:
@@ -173,6 +188,9 @@ class FirstRequest(Protocol):
         assert link is not None
         self._asked = 0
         self._deadline.cancel()
+        if isinstance(answer, ServiceReplaced):
+            self._wait(answer.link, request)
+            return
         self.transport.resumeProducing()
         if isinstance(answer, HttpError):
             self._refuse(answer, link.counts, is_counted=True)

@@ -6,6 +6,7 @@
 ``/metrics``   token      the text format of Prometheus
 ``/services``  token      JSON: the hub, and every service, its process, its counts
 ``/recent``    token      JSON: what happened to one service of late
+``/reload``    token      POST: see `wshub.monitoring.reload_page`
 ``/``                     for a browser the console, a page that shows all that
 ``/console/``             what the console consists of
 =============  =========  ============================================================
@@ -33,12 +34,15 @@ from wshub.monitoring.console import FOLDER, HEADERS, list_assets, make_policy
 from wshub.monitoring.description import describe_hub, describe_recent, describe_service
 from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.metrics import CONTENT_TYPE, render
+from wshub.monitoring.reload_page import render_reload
 from wshub.recent import Recent
 from wshub.terminal import escape
 from wshub.throttle import LineThrottle
 
 TEXT = "text/plain; charset=utf-8"
-PAGES = "/healthz\n/readyz\n/metrics\n/services\n/recent?service=PATH&after=NUMBER\n"
+PAGES = "/healthz\n/readyz\n/metrics\n/services\n/recent?service=PATH&after=NUMBER\n/reload (POST)\n"
+
+ANOTHER_NAME = "another machine's name"
 
 Answer = tuple[int, str, str]
 """Status, content type, body."""
@@ -85,7 +89,21 @@ class AdminPages(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """The page that is asked for, or what is wrong."""
-        status, content_type, body = self._answer(request)
+        return self._respond(request, self._answer(request))
+
+    def render_POST(self, request: Request) -> bytes | int:
+        """Do what is asked for, or say what is wrong."""
+        if not self._is_for_us(request):
+            return self._respond(request, self._refuse(request, ANOTHER_NAME))
+        if not self._is_allowed(request):
+            return self._respond(request, self._refuse(request))
+        if request.path != b"/reload":
+            return self._respond(request, (405, TEXT, "There is POST for /reload alone.\n"))
+        self._respond(request, (200, "application/json", ""))
+        return render_reload(self._inspector.supervisor, request)
+
+    def _respond(self, request: Request, answer: Answer) -> bytes:
+        status, content_type, body = answer
         request.setResponseCode(status)
         request.setHeader(b"Content-Type", content_type.encode())
         request.setHeader(b"Server", f"wshub/{wshub.__version__}".encode())
@@ -100,8 +118,7 @@ class AdminPages(Resource):
 
     def _answer(self, request: Request) -> Answer:
         if not self._is_for_us(request):
-            self._refusals.note(request.getClientAddress(), "another machine's name")
-            return 421, TEXT, "This is for this machine alone: use localhost or 127.0.0.1 as the name in the URL.\n"
+            return self._refuse(request, ANOTHER_NAME)
         # What says no more than whether all is well is for everybody: probes of containers and balancers have no token.
         if request.path == b"/healthz":
             return 200, TEXT, "The hub answers.\n"
@@ -115,8 +132,7 @@ class AdminPages(Resource):
         if asset := list_assets().get(path):
             return 200, *asset
         if not self._is_allowed(request):
-            self._refusals.note(request.getClientAddress(), "no token" if self._is_silent(request) else "wrong token")
-            return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
+            return self._refuse(request)
         answers: dict[str, Callable[[], Answer]] = {
             "/metrics": lambda: (200, CONTENT_TYPE, render(self._inspector.look())),
             "/services": partial(self._describe_services, request),
@@ -125,6 +141,15 @@ class AdminPages(Resource):
         }
         answer = answers.get(path)
         return answer() if answer else (404, TEXT, f"There is nothing here, but there is\n{PAGES}")
+
+    def _refuse(self, request: Request, why: str = "") -> Answer:
+        self._refusals.note(request.getClientAddress(), why or self._describe_refusal(request))
+        if why == ANOTHER_NAME:
+            return 421, TEXT, "This is for this machine alone: use localhost or 127.0.0.1 as the name in the URL.\n"
+        return 401, TEXT, "Send the token: Authorization: Bearer TOKEN. It is admin_token, or in the hub's log.\n"
+
+    def _describe_refusal(self, request: Request) -> str:
+        return "wrong token" if request.getHeader(b"authorization") else "no token"
 
     def _is_for_us(self, request: Request) -> bool:
         """Whether the Host header is one that can be meant; see `wshub.monitoring.authority`."""
@@ -135,9 +160,6 @@ class AdminPages(Resource):
     def _is_allowed(self, request: Request) -> bool:
         scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
         return not self._token or (scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token))
-
-    def _is_silent(self, request: Request) -> bool:
-        return not request.getHeader(b"authorization")
 
     def _public_urls(self, request: Request) -> list[str]:
         return public_urls(self._public_ports, get_host(request))

@@ -29,7 +29,7 @@ class Inspector:
 
     def __init__(self, reactor: Any, supervisor: ServiceSupervisor, count_connections: Any) -> None:
         self._reactor = reactor
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._count_connections = count_connections
         self._is_listening = False
         self._began = time.time()
@@ -42,7 +42,7 @@ class Inspector:
     @property
     def accounting(self) -> Accounting:
         """The counts of the hub."""
-        return self._supervisor.accounting
+        return self.supervisor.accounting
 
     def begin(self) -> None:
         """The reactor runs, and connections are accepted."""
@@ -60,12 +60,12 @@ class Inspector:
         """Why clients cannot be served, or not all; empty if they can."""
         if not self._is_listening:
             return ("the hub is starting or stopping",)
-        states = ((format_route(route), self._supervisor.state(route)[0]) for route in self._supervisor.eager)
+        states = ((format_route(route), self.supervisor.state(route)[0]) for route in self.supervisor.eager)
         return tuple(f"{route} is {state}" for route, state in states if state != "running")
 
     def look_at_services(self, everything: bool = True) -> tuple[ServiceView, ...]:
         """The services, by route: all that the folder has, or else those that were ever started, and the eager ones."""
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         if everything:
             routes = supervisor.tree.routes()
         else:
@@ -79,7 +79,7 @@ class Inspector:
             route = parse_route([segment.encode() for segment in name.split("/")[1:]])
         except ServiceNotFound:
             return None
-        is_there = name in self.accounting.services or self._supervisor.tree.exists(route)
+        is_there = name in self.accounting.services or self.supervisor.tree.exists(route)
         return self._look_at(route) if is_there else None
 
     def look(self, everything: bool = False) -> HubView:
@@ -96,20 +96,20 @@ class Inspector:
             connections=self._count_connections(),
             lag=max(self._lags, default=0.0),
             usage=read_usage("self"),
-            counts=self._supervisor.accounting.hub,
+            counts=self.supervisor.accounting.hub,
             services=self.look_at_services(everything),
         )
 
     def _read_usages(self) -> None:
         """Read what processes use, those first that were read longest ago, as many as do not take too long."""
-        running = [run.pid for route in self._supervisor.tree.running if (run := self._supervisor.process(route))]
+        running = [run.pid for route in self.supervisor.tree.running if (run := self.supervisor.process(route))]
         known = {pid: self._usages.get(pid, (0.0, None)) for pid in running if pid}
         for pid in sorted(known, key=lambda pid: known[pid][0])[:MOST_READ]:
             known[pid] = time.time(), read_usage(pid)
         self._usages = known
 
     def _look_at(self, route: Route, is_read: bool = False) -> ServiceView:
-        name, supervisor = format_route(route), self._supervisor
+        name, supervisor = format_route(route), self.supervisor
         state, clients = supervisor.state(route)
         process, link = supervisor.process(route), supervisor.tree.get(route)
         pid = process.pid if process else None
@@ -124,6 +124,7 @@ class Inspector:
             pid=pid,
             usage=usage,
             measured=measured if usage else None,
+            draining=sum(len(older.sockets) for older in supervisor.reloads.draining(route)),
             waiting_for_service=process.bytes_waiting if process else 0,
             waiting_for_clients=sum(map(_backlog_size, link.sockets.values())) if link else 0,
         )
@@ -139,11 +140,11 @@ class Inspector:
 
     def _sample(self) -> None:
         """Keep what some of the services use, if it is kept; not all at once, as that takes a while."""
-        running = list(self._supervisor.tree.running.items())
+        running = list(self.supervisor.tree.running.items())
         turns = max(SAMPLED, math.ceil(len(running) / MOST_SAMPLED))
         self._turn = (self._turn + 1) % turns
         for route, link in running[self._turn :: turns]:
-            process, recent, counts = self._supervisor.process(route), link.counts.recent, link.counts
+            process, recent, counts = self.supervisor.process(route), link.counts.recent, link.counts
             if recent and process and process.pid and (usage := read_usage(process.pid)):
                 sample = Sample(
                     *(time.time(), len(link.sockets), counts.messages_in, counts.messages_out),

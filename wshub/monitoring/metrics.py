@@ -45,6 +45,8 @@ class ServiceView:
     """When that was read, in seconds of Unix time."""
     waiting_for_service: int = 0
     """Bytes that wait in the hub for the pipe to its process."""
+    draining: int = 0
+    """Of the clients, those of processes that others have taken the place of."""
     waiting_for_clients: int = 0
     """Bytes that wait in the hub for clients that do not read."""
 
@@ -121,6 +123,18 @@ def _of_services(hub: HubView) -> list[Family]:
         ("wshub_received_total", "counter", "Messages from clients.", [(s, c.messages_in) for s, c in counts]),
         ("wshub_sent_total", "counter", "Messages to clients.", [(s, c.messages_out) for s, c in counts]),
         ("wshub_starts_total", "counter", "Processes that were started.", [(s, c.starts) for s, c in counts]),
+        (
+            "wshub_reloads_total",
+            "counter",
+            "New processes beside old ones, by what came of them.",
+            [
+                ({**labels, "result": result}, number)
+                for labels, of in counts
+                for result, number in (("reloaded", of.reloads), ("failed", of.failed_reloads))
+            ],
+        ),
+        ("wshub_handed_over_total", "counter", "WebSockets that went on.", [(s, c.handed_over) for s, c in counts]),
+        ("wshub_draining_clients", "gauge", "WebSockets of old processes.", [(s, v.draining) for s, v in each]),
         ("wshub_service_state", "gauge", "1 for the state that the service is in.", states),
         ("wshub_service_memory_bytes", "gauge", "Memory of its process's own.", [(s, u.memory) for s, u in running]),
         ("wshub_service_cpu_seconds_total", "counter", "Processor time.", [(s, u.cpu) for s, u in running]),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from wshub.errors import WireError
 from wshub.wire import RESTARTS, SLOW_CLIENTS
 
+MAX_FILES = 1000
+"""The most files of a service that are watched."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -22,6 +25,10 @@ class Declared:
     """What happens to a client that does not read as fast as it is sent to: see `wshub.sockets.backlog`."""
     on_request: bool = False
     """Whether it wants to be asked about each client before it is one."""
+    resumes: bool = False
+    """Whether it takes over the clients of the process before it."""
+    files: tuple[str, ...] = ()
+    """What its process has imported from the folder of services besides its module, by name below that folder."""
 
 
 def parse_declared(lines: dict[str, str]) -> Declared:
@@ -37,6 +44,8 @@ def parse_declared(lines: dict[str, str]) -> Declared:
         restart=restart,
         slow_clients=slow_clients,
         on_request=lines.get("on_request") == "yes",
+        resumes=lines.get("resumes") == "yes",
+        files=tuple(filter(None, lines.get("files", "").split("\t")[:MAX_FILES])),
         hang_timeout=_seconds(lines, "hang_timeout") or 0.0,
         idle_timeout=_seconds(lines, "idle_timeout"),
     )

@@ -31,6 +31,7 @@ from wshub.wire import (
     READY,
     REFUSE,
     REQUEST,
+    RESUMED,
     SLOW,
     SYNC,
     BatchReader,
@@ -44,6 +45,7 @@ from wshub.wire import (
 
 SERVICE_DIED = (1011, b"The service died.")
 GOING_AWAY = (1001, b"The hub is stopping.")
+RELOADED = (1012, b"The service is reloaded.")
 CLOSED_MEANWHILE = "closed meanwhile"  # why a message was dropped
 ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
 
@@ -78,6 +80,12 @@ class Socket(Protocol):
     def wshub_synced(self) -> None:
         """The service has dealt with everything that came before `sync`."""
 
+    def wshub_hand_over(self, find: Callable[[], "ServiceLink | None"], done: Callable[[bool], object]) -> None:
+        """Go to the link that `find` names, as soon as this one has dealt with everything; see `wshub.sockets.moving`.
+
+        `done` is called once with whether it came to that.
+        """
+
     def wshub_drop(self) -> None:
         """End the connection at once."""
 
@@ -107,6 +115,10 @@ class ServiceLink:
         self._held_by: set[int] = set()
         self.on_empty: Callable[[], object] = lambda: None
         """Called when the last socket has gone."""
+        self.on_open: Callable[[Socket], object] | None = None
+        """Called with each socket that is opened, if anybody wants to know."""
+        self._openings: dict[int, bytes] = {}
+        """What the service was told of its clients, where another process may have to be told that again."""
         self._on_change = on_change
         self._waiting: list[Callable[[ServiceUnavailable | None], None]] = []
         self._pending = PendingRequests()
@@ -173,6 +185,15 @@ class ServiceLink:
         for told in waiting:
             told(why_not)
 
+    def pass_on(self, why_not: ServiceUnavailable) -> None:
+        """Whoever waits for it is to do without it, or to wait for another."""
+        self._tell_waiting(why_not)
+
+    def pass_on_requests(self, why_not: ServiceUnavailable) -> None:
+        """The same for those whom the service has not decided about, which is not waited for any more."""
+        for socket_id in self._pending.end(why_not):
+            self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
+
     # To the process.
 
     def ask(self, opening: tuple[str, int, str, str, str], offered: tuple[str, ...], told: Told) -> int:
@@ -204,25 +225,56 @@ class ServiceLink:
             self._pending.remove(socket_id)
         else:
             self._last_id = socket_id = self._last_id + 1
-        self.sockets[socket_id] = socket
         self.counts.opened += 1
-        self.forget_group()
-        self.post(NEWSOCKET, socket_id, encode_opening(*opening))
+        self._add(NEWSOCKET, socket_id, socket, encode_opening(*opening))
         if self.is_paused:
             socket.wshub_pause()
+        if self.on_open:
+            self.on_open(socket)
         return socket_id
+
+    def _add(self, kind: int, socket_id: int, socket: Socket, opening: bytes) -> None:
+        self.sockets[socket_id] = socket
+        if self.declared.resumes:
+            self._openings[socket_id] = opening
+        self.forget_group()
+        self.post(kind, socket_id, opening)
 
     def close(self, socket_id: int, code: int, reason: str) -> None:
         """A client has gone: tell the service."""
-        if self.sockets.pop(socket_id, None) is not None:
-            self.forget_group()
-            self.release(socket_id)
+        if socket_id in self.sockets:
             self.counts.closed[code] += 1
-            self.post(CLOSE, socket_id, encode_gone(code, reason))
-            if not self.client_count:
-                self.on_empty()
+            self._remove(socket_id, code, reason)
         else:
             self.abandon(socket_id, LEFT)
+
+    def _remove(self, socket_id: int, code: int, reason: str) -> None:
+        del self.sockets[socket_id]
+        self._openings.pop(socket_id, None)
+        self.forget_group()
+        self.release(socket_id)
+        self.post(CLOSE, socket_id, encode_gone(code, reason))
+        if not self.client_count:
+            self.on_empty()
+
+    # From one process to the next, past a socket's beginning and end.
+
+    def can_give_up(self, socket_id: int) -> bool:
+        """Whether a client is here that another process could be told of."""
+        return socket_id in self._openings
+
+    def give_up(self, socket_id: int) -> bytes:
+        """A client goes on with another process: to this one it has gone. Return what that one is to be told of it."""
+        opening = self._openings[socket_id]
+        self._remove(socket_id, RELOADED[0], RELOADED[1].decode())
+        return opening
+
+    def take_over(self, socket: Socket, opening: bytes) -> int:
+        """A client comes from another process. It gets a new id; `opening` is what `give_up` has returned."""
+        self._last_id = socket_id = self._last_id + 1
+        self.counts.handed_over += 1
+        self._add(RESUMED, socket_id, socket, opening)
+        return socket_id
 
     def sync(self, socket_id: int) -> None:
         """Ask the service to say when it has dealt with everything about this socket so far."""

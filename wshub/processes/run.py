@@ -1,29 +1,19 @@
-"""What a supervisor knows of a service: of one run of it, and from one run to the next."""
+"""What is known of one process of a service, from the wish for it to its end."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wshub.processes.generations import Standing, Turn, after
 from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess
-from wshub.processes.restart import RestartPolicy
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, format_route
 
 Fingerprint = tuple[int, int, int]
-
-
-@dataclass
-class Record:
-    """What is remembered about a service between one process of it and the next."""
-
-    policy: RestartPolicy
-    file: Fingerprint | None = None
-    """What the rest is about. All is forgotten as soon as the file is another."""
-    has_failed: bool = False
-    """Whether it did not start."""
-    has_ended: bool = False
-    """Whether it is not to be started again."""
+NO_FILE: Fingerprint = (0, 0, 0)
+CLOCK_GRAIN = 20_000_000  # nanoseconds: a file's time may be a tick of the kernel's behind that of the clock
 
 
 @dataclass(eq=False)
@@ -34,6 +24,7 @@ class Run:
     link: ServiceLink
     file: Fingerprint
     """Of the module, when the process was wanted."""
+    module: Path
     process: ServiceProcess | None = None
     """None until it has been started."""
     began: float = 0.0
@@ -42,11 +33,43 @@ class Run:
     watchdog: Watchdog | None = None
     idle: Any = None
     """The call that ends it if no client comes before."""
+    standing: Standing = Standing.CURRENT
+    """Where it stands among the processes of its service."""
+    look_again: bool = False
+    """Whether somebody has asked for what has changed before it was known which its files are."""
+    began_at: int = 0
+    """When its process was started, in nanoseconds of Unix time, which is what files go by."""
+    files: dict[Path, Fingerprint] = field(init=False)
+    """What it was made of, once it is ready: its module, and what that has imported from the folder of services."""
 
     @property
     def name(self) -> str:
         """Its route, as people write it."""
         return format_route(self.route)
+
+    def __post_init__(self) -> None:
+        self.files = {self.module: self.file}
+
+    def turn(self, turn: Turn) -> bool:
+        """Something has happened to it among the others. Return whether it stands elsewhere now."""
+        before, self.standing = self.standing, after(self.standing, turn)
+        return self.standing is not before
+
+    def note_files(self, root: Path) -> None:
+        """Remember what its process says it has imported. It is not believed more than that it names files in `root`.
+
+        What was written while the process started may have been read before or after: it counts as changed.
+        """
+        for name in self.link.declared.files:
+            file = root / name
+            if ".." not in file.parts and file.is_relative_to(root) and file != self.module:
+                found = fingerprint(file)
+                self.files[file] = NO_FILE if self.began_at - CLOCK_GRAIN <= found[0] <= time.time_ns() else found
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any of its files is another now."""
+        return any(fingerprint(file) != known for file, known in self.files.items())
 
     def cancel_timers(self) -> None:
         """What it waited for has happened, or will not."""
@@ -62,5 +85,5 @@ def fingerprint(file: Path) -> Fingerprint:
     try:
         status = file.stat()
     except OSError:
-        return 0, 0, 0
+        return NO_FILE
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -4,11 +4,12 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults, succeed
 from twisted.logger import Logger
 
 from wshub.accounting import Accounting
@@ -19,16 +20,20 @@ from wshub.errors import (
     ServiceEnded,
     ServiceFailed,
     ServiceNotFound,
+    ServiceReplaced,
     ServiceUnavailable,
 )
 from wshub.poller import Poller
 from wshub.processes.confinement import make_confinement
+from wshub.processes.generations import Standing
 from wshub.processes.life import Event, State
 from wshub.processes.lifetime import is_eager
 from wshub.processes.link import ServiceLink
-from wshub.processes.process import ServiceProcess, escape
+from wshub.processes.process import ServiceProcess
+from wshub.processes.records import Records
+from wshub.processes.reloads import Outcome, Reloads, log_traceback
 from wshub.processes.restart import RestartPolicy
-from wshub.processes.run import Fingerprint, Record, Run, fingerprint
+from wshub.processes.run import Fingerprint, Run, fingerprint
 from wshub.processes.warden import Warden
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, RouteTree, ServiceFolder, format_route
@@ -61,14 +66,19 @@ class ServiceSupervisor:
         self._reactor = reactor
         self._poller = poller
         self._settings = settings
-        self._chance = chance
-        self._records: dict[Route, Record] = {}
+        self.current: dict[Route, Run] = {}
+        """What runs at each URL, as `tree` has the links."""
+        self.reloads = Reloads(reactor, poller, self.tree.folder, self, settings.drain_timeout)
+        make_policy = partial(RestartPolicy, settings.restart_intensity, settings.restart_period)
+        self._records = Records(make_policy, chance)
         self._runs: dict[ServiceLink, Run] = {}
         """Those whose process has not exited."""
         self._retiring: dict[Route, ServiceProcess] = {}
         """Those that were asked to finish: no other of the same route is started before they have."""
         self._again: dict[Route, Any] = {}
         """Calls that will start a service without a client."""
+        self._read: dict[Path, Fingerprint] = {}
+        """Sources that were found not to be eager, as they were then."""
         self._is_stopping = False
         self._log = Logger(namespace="wshub")
 
@@ -97,8 +107,11 @@ class ServiceSupervisor:
     def state(self, route: Route) -> tuple[str, int]:
         """The state of the service at `route` in one word, and how many clients it has."""
         link = self.tree.get(route)
+        older = sum(len(each.sockets) for each in self.reloads.draining(route))
         if link is not None:
-            return link.state.value, len(link.sockets)
+            return link.state.value, len(link.sockets) + older
+        if older:
+            return State.STOPPING.value, older
         try:
             seconds = self._seconds_to_wait(route, fingerprint(self.tree.folder.module(route)))
         except ServiceFailed:
@@ -111,8 +124,8 @@ class ServiceSupervisor:
 
     @property
     def links(self) -> list[ServiceLink]:
-        """Those of the services that run."""
-        return list(self.tree.running.values())
+        """Those of the services that run, and of their other generations."""
+        return [*self.tree.running.values(), *self.reloads.links]
 
     @property
     def eager(self) -> list[Route]:
@@ -128,10 +141,34 @@ class ServiceSupervisor:
     def start(self) -> None:
         """Start the services that run without clients: those of the setting, and those that declare it."""
         for route in self.tree.folder.routes():
-            if route not in self._eager and is_eager(self.tree.folder.module(route)):
+            if route not in self._eager and self._has_become_eager(self.tree.folder.module(route)):
                 self._eager.append(route)
         for route in self._eager:
             self._start_again(route)
+
+    def _has_become_eager(self, module: Path) -> bool:
+        """Read the source, unless it is as it was the last time: with many files that takes seconds."""
+        before, self._read[module] = self._read.get(module), fingerprint(module)
+        return before != self._read[module] and is_eager(module)
+
+    def reload_changed(self) -> "Deferred[list[Outcome]]":
+        """Reload the services whose files have changed, and start the eager ones that do not run; when all is done."""
+        if self._is_stopping:
+            return succeed([])
+        outcomes = gather(self.reloads.reload_changed())
+        self.start()
+        return outcomes
+
+    def reload(self, routes: Iterable[Route]) -> "Deferred[list[Outcome]]":
+        """Reload these, whether their files have changed or not, and whatever has become of them before."""
+        return gather([] if self._is_stopping else [self._reload_one(route) for route in routes])
+
+    def _reload_one(self, route: Route) -> "Deferred[Outcome]":
+        if route in self.current or not self.tree.exists(route) or self.state(route)[0] == "idle":
+            return self.reloads.reload(route)
+        self._records.forget(route)  # it has failed, or ended, or died too often: that is forgotten
+        self._start_again(route)
+        return self.reloads.when_ready(self.current[route]) if route in self.current else self.reloads.reload(route)
 
     def stop(self) -> "Deferred[Any]":
         """Let every service finish. The result fires when no process is left."""
@@ -139,6 +176,7 @@ class ServiceSupervisor:
         for call in self._again.values():
             call.cancel()
         self._again.clear()
+        self.reloads.stop()
         for link in self.links:
             link.happen(Event.STOP)
         return DeferredList([run.process.exited for run in self._runs.values() if run.process])
@@ -146,46 +184,47 @@ class ServiceSupervisor:
     # Starting.
 
     def _seconds_to_wait(self, route: Route, file: Fingerprint) -> float:
-        record = self._record(route)
-        if record.file != file:
-            record = self._records[route] = self._new_record()
-            record.file = file
-        if record.has_failed:
-            raise ServiceFailed
-        if record.has_ended:
-            raise ServiceEnded
-        return record.policy.seconds_to_wait(self._reactor.seconds())
-
-    def _record(self, route: Route) -> Record:
-        if route not in self._records:
-            self._records[route] = self._new_record()
-        return self._records[route]
-
-    def _new_record(self) -> Record:
-        return Record(RestartPolicy(self._settings.restart_intensity, self._settings.restart_period))
+        return self._records.seconds_to_wait(route, file, self._reactor.seconds())
 
     def _start(self, route: Route, module: Path, seconds: float) -> ServiceLink:
         """Have a link at once, and its process as soon as it may be, within `seconds`."""
-        counts = self.accounting.service(format_route(route))
-        link = ServiceLink(lambda _, event, kill: self._changed(run, event, kill), counts)
-        link.name = format_route(route)
-        run = Run(route, link, fingerprint(module))
-        self.tree.running[route] = link
+        run = self.make_run(route, module)
+        self.install(run)
         if predecessor := self._retiring.get(route):
-            predecessor.exited.addCallback(lambda _: self._spawn(run, module))
+            predecessor.exited.addCallback(lambda _: self.spawn(run))
         elif seconds:
-            run.timers.append(self._reactor.callLater(seconds, self._spawn, run, module))
+            run.timers.append(self._reactor.callLater(seconds, self.spawn, run))
         else:
-            self._spawn(run, module)
-        return link
+            self.spawn(run)
+        return run.link
 
-    def _spawn(self, run: Run, module: Path) -> None:
+    def make_run(self, route: Route, module: Path) -> Run:
+        """A run that has a link and no process yet."""
+        name = format_route(route)
+        link = ServiceLink(lambda _, event, kill: self._changed(run, event, kill), self.accounting.service(name))
+        link.name = name
+        run = Run(route, link, fingerprint(module), module)
+        return run
+
+    def install(self, run: Run) -> None:
+        """Let new clients get this run. What was known of another file than its own does not count any more."""
+        self.current[run.route] = run
+        self.tree.running[run.route] = run.link
+        self._records.about(run.route, run.file)
+
+    def uninstall(self, route: Route) -> None:
+        """Let new clients get whatever the folder has then."""
+        del self.current[route]
+        del self.tree.running[route]
+
+    def spawn(self, run: Run) -> None:
+        """Start the process of a run, unless nobody wants it any more."""
         link, name = run.link, run.name
         if link.state is not State.STARTING:
             return
         try:
             run.process = ServiceProcess.spawn(
-                self._reactor, self._poller, name, self.tree.folder.root, module, link, self._confinement
+                self._reactor, self._poller, name, self.tree.folder.root, run.module, link, self._confinement
             )
         except OSError as error:
             self._log.error("{name}: no process to be had: {error}", name=name, error=error)
@@ -193,7 +232,7 @@ class ServiceSupervisor:
             link.happen(Event.EXITED)
             return
         link.counts.starts += 1
-        run.began = self._reactor.seconds()
+        run.began, run.began_at = self._reactor.seconds(), time.time_ns()
         self._runs[link] = run
         assert run.process.pid is not None
         group = run.process.pid
@@ -227,17 +266,29 @@ class ServiceSupervisor:
         link, process = run.link, run.process
         run.cancel_timers()
         if link.state is State.READY:
-            self._record(run.route).has_failed = False
+            self._records.about(run.route, run.file).has_failed = False
             self._log.info("{name}: running", name=run.name)
+            run.note_files(self.tree.folder.root)
             self._watch(run)
+            self.reloads.is_ready(run)
         elif link.state is State.STOPPING:
             if process:
                 process.finish(self._settings.stop_timeout)
-        elif self.tree.running.get(run.route) is link:
-            del self.tree.running[run.route]
+        elif self.current.get(run.route) is run:
+            self.uninstall(run.route)
             if process and not self._is_stopping:
-                self._remember(run)
+                self._records.remember(run, self._reactor.seconds())
                 process.exited.addCallback(lambda _: self._end(run, event, process.how))
+            if successor := self.reloads.take_next(run.route):
+                link.pass_on(ServiceReplaced(successor.link))
+            if not process:
+                self.reloads.current_has_failed(run, "no process to be had")
+        elif run.standing is not Standing.CURRENT:
+            tell = self.reloads.has_ended(run)
+            if process:
+                process.exited.addCallback(lambda _: tell(describe_end(event, process.how)))
+            else:
+                tell("no process to be had")
         if kill and process:
             process.kill(EXIT_TIME if event is Event.HUNG_UP else 0)
 
@@ -273,38 +324,27 @@ class ServiceSupervisor:
         assert process is not None
         self._log.info("{name}: finishes, because it has no clients", name=run.name)
         run.link.counts.note(time.time(), "finishes, because it has no clients")
-        del self.tree.running[route]
+        self.uninstall(route)
         self._retiring[route] = process
-        process.exited.addCallback(lambda _: self._retiring.pop(route))
+        process.exited.addCallback(lambda _: self._has_retired(route, process))
         run.link.happen(Event.STOP)
 
-    # Ending.
+    def _has_retired(self, route: Route, process: ServiceProcess) -> None:
+        if self._retiring.get(route) is process:  # and not one that has been reloaded meanwhile, and is idle in turn
+            del self._retiring[route]
 
-    def _remember(self, run: Run) -> None:
-        record = self._record(run.route)
-        record.file = run.file
-        if run.link.state is State.FAILED:
-            record.has_failed = True
-        else:
-            now = self._reactor.seconds()
-            record.policy.record_death(now, now - run.began, self._chance())
-            record.has_ended = run.link.declared.restart == "temporary"
+    # Ending.
 
     def _end(self, run: Run, event: Event, how: str) -> None:
         link, name = run.link, run.name
         is_normal = event in ENDED_BY_ITSELF and how == NORMAL_END
-        said = event.value if event not in ENDED_BY_ITSELF or how == "killed" else f"it ended {how}"
+        said = describe_end(event, how)
         link.counts.deaths[said] += 1
         if link.state is State.FAILED:
-            self._log.error("{name}: does not start until its file changes: {said}", name=name, said=said)
-            link.counts.last_error = escape(link.traceback.strip().rpartition("\n")[2]) or link.counts.last_error
-            if link.counts.recent and link.traceback:
-                link.counts.recent.add_traceback(time.time(), "\n".join(map(escape, link.traceback.splitlines())))
-            link.counts.note(time.time(), f"does not start until its file changes: {said}")
-            for line in link.traceback.splitlines():
-                self._log.error("{name}: {line}", name=name, line=escape(line))
+            log_traceback(self._log, name, link, f"does not start until its file changes: {said}")
+            self.reloads.current_has_failed(run, said)
             return
-        wait = self._record(run.route).policy.seconds_to_wait(self._reactor.seconds())
+        wait = self._records.about(run.route, run.file).policy.seconds_to_wait(self._reactor.seconds())
         restart, is_eager = link.declared.restart, run.route in self._eager
         if restart == "temporary":
             then = "It is not started again until its file changes."
@@ -318,3 +358,13 @@ class ServiceSupervisor:
         log, verb = (self._log.info, "finished") if is_normal else (self._log.error, "died")
         log("{name}: {verb}: {said}. {then}", name=name, verb=verb, said=said, then=then)
         link.counts.note(time.time(), f"{verb}: {said}. {then}")
+
+
+def describe_end(event: Event, how: str) -> str:
+    """Why a process is no more, in a few words."""
+    return event.value if event not in ENDED_BY_ITSELF or how == "killed" else f"it ended {how}"
+
+
+def gather(outcomes: "list[Deferred[Outcome]]") -> "Deferred[list[Outcome]]":
+    """All of them, as soon as the last one is known."""
+    return gatherResults(outcomes)

@@ -5,6 +5,7 @@
 `confine`        who the process is and how much it may have, before the author's code runs
 `watcher`        the thread that says that the process lives, and ends it when the hub is gone
 `declare`        what the class says of itself, for READY
+`fresh`          imports what is there now, past a cache that goes by the second
 `channel`        its end of the two pipes: transactions in, transactions out, in batches
 `client`         one connected client
 `request`        one that wants to connect, and the answers to it

@@ -18,7 +18,8 @@ from wshub.arena import ARENA_FD, map_for_good
 from wshub.service.base import HookedService
 from wshub.service.channel import Channel
 from wshub.service.confine import confine
-from wshub.service.declare import declare
+from wshub.service.declare import declare, imported_files
+from wshub.service.fresh import FreshLoader, import_freshly
 from wshub.service.watcher import Watcher, end_with
 from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
 
@@ -55,12 +56,15 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         put_on_path(root)
+        import_freshly(root)
         serve, cls = load(module_file, "services" + route.replace("/", "."), channel)
         if "logging" in sys.modules:  # the author's module uses it, or something that it imports
             from wshub.service.records import send_records_to_hub  # noqa: PLC0415 - imports logging
 
             send_records_to_hub()
         declared = declare(cls, float(given.get("hang_timeout", 0)))
+        if files := imported_files(root, module_file):
+            declared["files"] = files
         check_pipes(pipes)
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
@@ -124,7 +128,7 @@ def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[
 
 def import_file(file: str, name: str) -> ModuleType:
     """Import one file under a name that no other module has."""
-    spec = spec_from_file_location(name, file)
+    spec = spec_from_file_location(name, file, loader=FreshLoader(name, file))
     assert spec is not None
     assert spec.loader is not None
     package = name.partition(".")[0]

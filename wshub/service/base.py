@@ -37,6 +37,9 @@ class HookedService:
     hang_timeout: float | None = None
     """Seconds without a sign of life after which the process is killed; 0 for never, None for the hub's setting."""
 
+    resumes: bool = False
+    """Whether it takes over the clients of the process that it replaces: `on_open` gets them as ``client.resumed``."""
+
     idle_timeout: float | None = None
     """Seconds without clients after which the service finishes; 0 for never, None for the hub's setting."""
 

@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
+RESUMED_SIZE = 7  # what `decode_for_service` gives of a client that has come from another process
+
 
 class Sent(IntEnum):
     """What became of a message, as far as the service can know: a peer may vanish at any time without a word."""
@@ -81,6 +83,11 @@ class Client:
             self._channel.post(CLOSE, self.id, payload)
             self._channel.everybody = None
             self.is_open = False
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it was connected before, to the process of this service that this one has replaced."""
+        return len(self._opening) == RESUMED_SIZE
 
     @property
     def address(self) -> tuple[str, int]:

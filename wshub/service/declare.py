@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from wshub.service.base import HookedService
 from wshub.wire import LIFETIMES, RESTARTS, SLOW_CLIENTS
 
@@ -23,6 +26,12 @@ def declare(service: object, hang_timeout: float) -> dict[str, str]:
     lifetime = getattr(service, "lifetime", "lazy")  # the hub reads it from the source: here it is only checked
     if not callable(lifetime) and lifetime not in LIFETIMES:
         raise ValueError(f"lifetime must be one of {', '.join(LIFETIMES)}, not {lifetime!r}")
+    resumes = getattr(service, "resumes", False)
+    if not callable(resumes):
+        if not isinstance(resumes, bool):
+            raise ValueError(f"resumes must be True or False, not {resumes!r}")
+        if resumes:
+            declared["resumes"] = "yes"
     slow_clients = getattr(service, "slow_clients", "close")
     if not callable(slow_clients):
         if slow_clients not in SLOW_CLIENTS:
@@ -35,6 +44,15 @@ def declare(service: object, hang_timeout: float) -> dict[str, str]:
     if idle_timeout is not None:
         declared["idle_timeout"] = str(idle_timeout)
     return declared
+
+
+def imported_files(root: str, module_file: str) -> str:
+    """The files of all modules that were imported from `root`, but the service's own, by name below that, for READY."""
+    prefix = os.path.join(root, "")
+    files = (getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values()))
+    inside = {file.removeprefix(prefix) for file in files if isinstance(file, str) and file.startswith(prefix)}
+    inside.discard(module_file.removeprefix(prefix))
+    return "\t".join(sorted(name for name in inside if name.isprintable()))
 
 
 def declared_seconds(service: object, name: str) -> float | None:

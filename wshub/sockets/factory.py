@@ -17,6 +17,7 @@ from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
 from wshub.sockets.deflate import Deflater
 from wshub.sockets.keepalive import SLOT, Keepalive
+from wshub.sockets.moving import Moving
 from wshub.sockets.outbound import Outbound
 from wshub.sockets.websocket import HubProtocol
 from wshub.terminal import escape
@@ -159,7 +160,7 @@ class HubFactory(WebSocketServerFactory):
         model.factory = self
         model._connectionMade()
         self.countConnections = 0
-        ours = {*vars(HubProtocol), *vars(Outbound), "factory"}
+        ours = {*vars(HubProtocol), *vars(Moving), *vars(Outbound), "factory"}
         attributes = {name: value for name, value in vars(model).items() if name not in ours}
         limits = (self.wshub_settings.max_message_size, self.wshub_settings.max_frame_size)
         attributes["wshub_max_plain"] = min(filter(None, limits))

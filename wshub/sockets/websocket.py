@@ -29,6 +29,7 @@ from wshub.door.proxies import Source
 from wshub.processes.link import ABNORMAL_CLOSURE, CLOSED_MEANWHILE, ServiceLink
 from wshub.processes.pending import Accepted
 from wshub.sockets.frames import BINARY, TEXT, FrameReader
+from wshub.sockets.moving import Moving
 from wshub.sockets.outbound import TRY_AGAIN_LATER, Outbound
 from wshub.sockets.rate import Rate
 
@@ -62,7 +63,7 @@ class QuietLog:
     debug = info = warn = _pass_over
 
 
-class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
+class HubProtocol(Moving, Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket, from the answer to its upgrade request to its end.
 
     What Autobahn sets on each of its protocols when a connection is made, thirty attributes and more, is here on a
@@ -165,6 +166,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._wshub_stop_polling()
+        self.wshub_stay()
         super().connectionLost(reason)
         if self.wshub_end:
             self.wshub_end.cancel()
@@ -230,6 +232,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def wshub_synced(self) -> None:
         """Called by the link: the service has answered."""
+        if self.wshub_move:
+            self.wshub_go()
         if self.wshub_failure and self._wshub_is_failing():
             self.state = self.STATE_OPEN
             super()._fail_connection(*self.wshub_failure)
@@ -315,7 +319,7 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         While it takes nothing it may say what it will. While the service does not keep up, nothing is read from its
         clients, and their silence says nothing.
         """
-        if self.wshub_link.is_paused:
+        if self.wshub_link.is_paused or self.wshub_move:
             self.wshub_heard = now
         return self.wshub_took if self.wshub_is_full else max(self.wshub_heard, self.wshub_took)
 
@@ -355,6 +359,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
 
     def wshub_resume(self) -> None:
         """Called by the link: the service has caught up."""
+        if self.wshub_move:
+            return  # it is read from again when it has gone
         self.wshub_heard = self.factory.wshub_now
         if self.wshub_fd >= 0:
             self.factory.wshub_poller.resume(self.wshub_fd)
@@ -371,6 +377,8 @@ class HubProtocol(Outbound, WebSocketServerProtocol):  # type: ignore[misc]
         """Called by the link, by the hub when it stops, and for a client that is too slow."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code, reason)
+            if self.wshub_move:
+                self.wshub_go()  # no further than here, to hear the client's answer
         else:
             self.wshub_synced()  # if it waits for the service: that has said its last
 

@@ -135,8 +135,12 @@ class ServiceTester:
         cookies: Mapping[str, str] | None = None,
         subprotocols: Sequence[str] = (),
         address: tuple[str, int] = ("127.0.0.1", 50000),
+        resumed: bool = False,
     ) -> FakeClient:
-        """Connect a client; `subprotocols` are what it offers. Raise `wshub.Refuse` if `on_request` refuses it."""
+        """Connect a client; `subprotocols` are what it offers. Raise `wshub.Refuse` if `on_request` refuses it.
+
+        One that is `resumed` comes from the process that this one replaces: it is connected, and not asked about.
+        """
         self._last_id += 1
         client = FakeClient(self._last_id, self._post)
         lines = {"host": "localhost", **{name.lower(): value for name, value in (headers or {}).items()}}
@@ -145,7 +149,7 @@ class ServiceTester:
         text = "\n".join(f"{name}: {value}" for name, value in lines.items())
         own = self._declared.get("subprotocols", "").split(",")
         chosen = next((name for name in own if name and name in subprotocols), None)
-        if "on_request" in self._declared:
+        if "on_request" in self._declared and not resumed:
             asked = self._ask(client.id, (*address, path, query, text, tuple(subprotocols)))
             if asked[0] == REFUSE:
                 raise Refuse(*_refusal(asked[1]))
@@ -154,7 +158,7 @@ class ServiceTester:
         client.subprotocol = chosen
         self.clients.append(client)
         self._by_id[client.id] = client
-        self._post((NEWSOCKET, client.id, (*address, path, query, text, chosen)))
+        self._post((NEWSOCKET, client.id, (*address, path, query, text, chosen, *([True] if resumed else []))))
         return client
 
     def advance(self, seconds: float) -> None:
