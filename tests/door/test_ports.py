@@ -4,7 +4,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from wshub.door import descriptors
-from wshub.door.ports import MOST, PAUSE, PatientPort
+from wshub.door.ports import MOST, PAUSE, PatientPort, open_port
+from wshub.errors import ConfigError
 
 
 class FakePort:
@@ -95,3 +96,13 @@ def test_a_port_that_closes_meanwhile_stays_closed(port, clock, monkeypatch, cha
         setattr(port, name, value)
     clock.advance(PAUSE)
     assert not port.is_reading
+
+
+@pytest.mark.parametrize("description", ["abc", "tcp:", "tcp:80:x=1", "tcp"])
+def test_what_is_no_endpoint(description, clock):
+    """A description that Twisted cannot read is one sentence that names the setting."""
+    with pytest.raises(
+        ConfigError, match=f"^port: {description} is no port number and no endpoint description: ."
+    ) as caught:
+        open_port(clock, description, None, "port")
+    assert "\n" not in str(caught.value)

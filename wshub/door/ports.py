@@ -70,7 +70,13 @@ def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any
     """Listen at an endpoint. Raise `ConfigError`, which names the setting to change, if it cannot be had."""
     ports: list[Any] = []
     failures: list[Failure] = []
-    serverFromString(reactor, description).listen(factory).addCallbacks(ports.append, failures.append)
+    try:
+        endpoint = serverFromString(reactor, description)
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, ImportError) as mistake:  # of its parser
+        raise ConfigError(
+            f"{setting}: {escape(description)} is no port number and no endpoint description: {escape(str(mistake))}"
+        ) from None
+    endpoint.listen(factory).addCallbacks(ports.append, failures.append)
     for failure in failures:  # it fires at once for every endpoint that needs no connection of its own
         error = getattr(failure.value, "socketError", failure.value)
         reason = getattr(error, "strerror", None) or str(error)
