@@ -191,8 +191,9 @@ def test_endpoints(port, host, endpoints):
 
 MISTAKES = {
     "drain_timeout = -1": "drain_timeout must be 0 .at once. to",
-    "prot = 1": "there is no setting 'prot'",
-    "[hub]": "there is no setting 'hub'",
+    "prot = 1": "there is no setting 'prot'; did you mean port.$",
+    "max-message-size = 1": "there is no setting 'max-message-size'; did you mean max_message_size.$",
+    "[hub]": "there is no setting 'hub'; there are port, host, ",
     "endpoints = 1": "there is no setting 'endpoints'",
     "port = 0": "port 0 is not a port",
     'port = "65536"': "port 65536 is not a port",

@@ -6,6 +6,7 @@ starts, and each mistake is one sentence.
 
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NewType, get_type_hints
 
@@ -253,6 +254,13 @@ def make_settings(options: dict[str, Any], file: Path | None = None) -> Settings
     return Settings(**{**from_file, **options})
 
 
+def suggest_setting(name: str) -> str:
+    """What may have been meant by a name that is no setting's: one that is like it, or all."""
+    known = [each.name for each in fields(Settings)]
+    like = get_close_matches(name.replace("-", "_"), known, 1)
+    return f"did you mean {like[0]}?" if like else f"there are {', '.join(known)}"
+
+
 def read_file(file: Path) -> dict[str, Any]:
     """The settings in a TOML file. Relative paths in it start at its own folder. Raise `ConfigError`."""
     try:
@@ -266,8 +274,7 @@ def read_file(file: Path) -> dict[str, Any]:
     settings = {}
     for name, value in table.items():
         if name not in types:
-            known = ", ".join(each.name for each in fields(Settings))
-            raise ConfigError(f"{file}: there is no setting {name!r}; there are {known}")
+            raise ConfigError(f"{file}: there is no setting {name!r}; {suggest_setting(name)}")
         try:
             settings[name] = convert(types[name], value)
         except ValueError as error:
