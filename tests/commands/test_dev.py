@@ -52,6 +52,7 @@ def line(text: str, namespace: str = "wshub", level: LogLevel = LogLevel.info, e
         ("reloaded /a in 0.08 s", "wshub", LogLevel.info, "reloaded /a in 0.08 s\n"),
         ("hello", "service /a", LogLevel.info, "/a | hello\n"),
         ("services are in /x", "wshub", LogLevel.info, None),
+        ("console: http://127.0.0.1:1/#token=x", "wshub", LogLevel.info, None),  # printed already
         ("services run as root: give", "wshub", LogLevel.warn, None),
         ("PortFactory starting", "-", LogLevel.info, None),
         ("Unhandled", "twisted", LogLevel.critical, "Unhandled\n"),

@@ -33,7 +33,7 @@ USUAL: dict[str, Any] = {
 """What is otherwise here, unless the settings say so."""
 
 LEVELS = {"warn": "yellow", "error": "red", "critical": "red"}
-HIDDEN = ("services are in", "listening:", "admin interface:", "room for")
+HIDDEN = ("services are in", "listening:", "admin interface:", "console:", "room for")
 ROOT = "services run as root"  # how a warning begins that is for those who run a hub
 
 
