@@ -33,7 +33,7 @@ LAST_ECHO = 2.0  # seconds that the last messages are given to come back
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("url", metavar="URL", type=parse_url, help="of an echo; /path is on this machine")
+    parser.add_argument("url", metavar="URL", type=parse_url, help="of an echo; /path is at port 12345 of this machine")
     for short, name, metavar, parse, default, meaning in (
         ("-c", "--connections", "N", at_least(1), 10, "connections"),
         ("-n", "--in-flight", "N", at_least(1), 1, "messages on their way on each"),

@@ -28,6 +28,7 @@ from wshub.commands.connection import (
     more_than_0,
     parse_url,
 )
+from wshub.config import DEFAULT_PORT
 from wshub.errors import ConfigError
 from wshub.terminal import Style, escape, style_for
 
@@ -39,7 +40,12 @@ Exit status: 0 closed with 1000, 1001 or without a code; 1 closed with any other
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.epilog = EPILOG
-    parser.add_argument("url", metavar="URL", type=parse_url, help="ws://host:port/path; /path is on this machine")
+    parser.add_argument(
+        "url",
+        metavar="URL",
+        type=parse_url,
+        help=f"ws://host:port/path; /path is at port {DEFAULT_PORT} of this machine",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--binary", action="store_true", help="send each line as a binary message")
     form.add_argument(
