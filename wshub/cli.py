@@ -37,7 +37,8 @@ EPILOG = """\
 Begin with:
   wshub new hello          writes services/hello.py and tests/test_hello.py
   wshub serve              serves them at http://localhost:12345/
-  wshub call /hello        talks to it
+  wshub call /hello        talks to it, from another terminal
+  wshub dev                serves them and reloads what you save
 
 Exit status: 0 all is well, 1 a service or a setting is wrong, 2 the command line is, 130 Ctrl-C.
 `wshub call` has more: see its --help."""
