@@ -55,7 +55,15 @@ def test_numbers():
 def test_refusals():
     """Status, headers and text, escaped; or what the system says."""
     headers = Headers([("WWW-Authenticate", "Bearer")])
-    lines = describe_refusal(InvalidStatus(Response(401, "Unauthorized", headers, b"Who\x1b are you?")))
+    url = "ws://user@example.org:81/x"
+    lines = describe_refusal(InvalidStatus(Response(401, "Unauthorized", headers, b"Who\x1b are you?")), url)
     assert lines == ["refused: HTTP 401 Unauthorized", "WWW-Authenticate: Bearer", "", "Who\\x1b are you?"]
-    assert describe_refusal(ConnectionRefusedError(111, "Connection refused")) == ["cannot connect: Connection refused"]
-    assert describe_refusal(TimeoutError()) == ["no answer: the handshake took too long"]
+    refused = ConnectionRefusedError(111, "Connection refused")
+    assert describe_refusal(refused, url) == ["cannot connect to example.org:81: Connection refused"]
+    first, hint = describe_refusal(refused, "ws://localhost:12345/x")
+    assert first == "cannot connect to localhost:12345: Connection refused"
+    assert "wshub serve" in hint
+    assert describe_refusal(OSError(113, "No route to host"), "ws://[::1]:1/") == [
+        "cannot connect to [::1]:1: No route to host"
+    ]
+    assert describe_refusal(TimeoutError(), url) == ["no answer: the handshake took too long"]

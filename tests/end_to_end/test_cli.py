@@ -122,11 +122,13 @@ def test_call_refused(url: str) -> None:
 
 
 def test_call_nobody_there() -> None:
-    """Fault: nobody listens. Seen: one line and status 3."""
+    """Fault: nobody listens. Seen: where that is, how to start a hub, and status 3."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     done = run("call", f"ws://127.0.0.1:{port}/")
-    assert (done.returncode, done.stderr) == (3, b"cannot connect: Connection refused\n")
+    first, hint = done.stderr.splitlines()
+    assert (done.returncode, first) == (3, f"cannot connect to 127.0.0.1:{port}: Connection refused".encode())
+    assert b"`wshub serve` starts a hub" in hint
 
 
 def test_call_connection_lost(start_hub: StartHub) -> None:

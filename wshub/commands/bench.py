@@ -79,7 +79,10 @@ class Bench:
                         raise error
                     self._progress("")
                     print(
-                        style_for(sys.stderr, os.environ)("\n  ".join(describe_refusal(error)), "red"), file=sys.stderr
+                        style_for(sys.stderr, os.environ)(
+                            "\n  ".join(describe_refusal(error, self._arguments.url)), "red"
+                        ),
+                        file=sys.stderr,
                     )
                     return NOT_CONNECTED
             await self._measure(connections)

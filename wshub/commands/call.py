@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             **connect_options(arguments),
         )
     except (OSError, WebSocketException) as error:
-        first, *rest = describe_refusal(error)
+        first, *rest = describe_refusal(error, arguments.url)
         print(style(first, "red"), *(f"  {line}".rstrip() for line in rest), sep="\n", file=sys.stderr)
         return NOT_CONNECTED
     return Call(connection, arguments, style).run()

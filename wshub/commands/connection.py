@@ -14,6 +14,8 @@ from wshub.terminal import escape
 NOT_CONNECTED = 3
 """The exit status where there was no connection to begin with."""
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
 MAX_BODY = 1000  # characters of a refusal's text that are shown
 
 
@@ -64,8 +66,8 @@ def connect_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"additional_headers": arguments.header, "origin": arguments.origin}
 
 
-def describe_refusal(error: Exception) -> list[str]:
-    """Why there is no connection: the response's status and headers if there was one."""
+def describe_refusal(error: Exception, url: str) -> list[str]:
+    """Why there is no connection to `url`: the response's status and headers if there was one."""
     if isinstance(error, InvalidStatus):
         response = error.response
         lines = [f"refused: HTTP {response.status_code} {response.reason_phrase}"]
@@ -76,7 +78,12 @@ def describe_refusal(error: Exception) -> list[str]:
         return ["no answer: the handshake took too long"]
     if isinstance(error, InvalidHandshake | InvalidURI | InvalidProxy):
         return [f"no WebSocket: {escape(str(error))}"]
-    return [f"cannot connect: {escape(getattr(error, 'strerror', None) or str(error) or type(error).__name__)}"]
+    parts = urlsplit(url)
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    lines = [escape(f"cannot connect to {parts.netloc.rpartition('@')[2]}: {reason}")]
+    if isinstance(error, ConnectionRefusedError) and parts.hostname in LOCAL:
+        lines.append("Nobody listens there: `wshub serve` starts a hub. One at another port is localhost:PORT/path.")
+    return lines
 
 
 def at_least(least: int) -> Callable[[str], int]:
