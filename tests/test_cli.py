@@ -56,6 +56,7 @@ def test_version(capsys):
     ("words", "says"),
     [
         (["nonsense"], "wshub: argument COMMAND: invalid choice: 'nonsense'"),
+        (["nwe", "x"], "wshub: there is no command 'nwe'; did you mean new? (see wshub --help)"),
         (["routes", "--bogus"], "wshub routes: unrecognized arguments: --bogus (see wshub routes --help)"),
         (["new"], "wshub new: the following arguments are required: NAME"),
         (["new", "../x"], "no name of a service"),
@@ -66,6 +67,7 @@ def test_version(capsys):
         (["bench", "/x", "-t", "no"], "more than 0, not 'no'"),
         (["serve", "--bogus"], "wshub serve: option --bogus not recognized (see wshub serve --help)"),
         (["serve", "folder"], "what is 'folder' for?"),
+        (["completion"], "arguments are required: SHELL"),
         (["completion", "tcsh"], "invalid choice: 'tcsh'"),
     ],
 )

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
@@ -67,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             status: int = load("serve").serve(words[1:])
             return status
         parser = make_parser(words[:1])
+        if like := suggest_command(words[:1]):
+            parser.error(f"there is no command {words[0]!r}; did you mean {like}?")
         if not words:
             parser.print_help()
             return USAGE
@@ -86,6 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has had enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it exits
         return FINE
+
+
+def suggest_command(names: Sequence[str]) -> str:
+    """The command that a word which is none is like; empty if there is no such word, or nothing is like it."""
+    mistakes = [name for name in names if name not in COMMANDS and not name.startswith("-")]
+    return "".join(like for name in mistakes for like in get_close_matches(name, COMMANDS, 1))
 
 
 def make_parser(names: Sequence[str]) -> Parser:

@@ -29,7 +29,7 @@ class Option:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("shell", choices=tuple(WRITERS), help="which shell's script")
+    parser.add_argument("shell", metavar="SHELL", choices=tuple(WRITERS), help=f"{', '.join(WRITERS)}: whose script")
 
 
 def run(arguments: argparse.Namespace) -> int:
