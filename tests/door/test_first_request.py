@@ -9,6 +9,8 @@ from twisted.python.failure import Failure
 from wshub.config import Settings
 from wshub.door import first_request
 from wshub.door.first_request import MAX_LOGGED, SWEEP, PortFactory
+from wshub.door.handshake import Head
+from wshub.door.proxies import Source
 from wshub.poller import Poller
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
@@ -69,6 +71,14 @@ def lose(protocol):
 def refusals(log):
     """The lines of the log about who was refused."""
     return [line.partition("] ")[2] for line in log if "refused" in line]
+
+
+@pytest.mark.parametrize(("said", "logged"), [("400, Who?", "400, Who?"), ("400, ?name=Ada", "400, ?name=Ada.")])
+def test_the_path_is_a_sentence_of_its_own(make_port, log, said, logged):
+    """What a service says may end as it likes."""
+    head = Head("GET", b"/a", "HTTP/1.1", {}, frozenset())
+    make_port().note(Source("203.0.113.5", 4711), head, "refused", said)
+    assert refusals(log) == [f"refused 203.0.113.5, port 4711: {logged} It asked for /a"]
 
 
 def test_a_refusal_is_counted_and_one_line(make_port, log):

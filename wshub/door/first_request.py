@@ -296,7 +296,7 @@ class PortFactory(ServerFactory):
             "refused {client}: {said}{path}{more}",
             client=f"{source.host}, port {source.port}" if source.host else "a Unix socket's client",
             said=said,
-            path=f" It asked for {path}" if path else "",
+            path=f"{'' if said.endswith(('.', '!', '?')) else '.'} It asked for {path}" if path else "",
             more=f" ({left_out} more of the kind were not logged)" if left_out else "",
         )
 
