@@ -123,6 +123,24 @@ def test_a_reference_that_cannot_be(pair: Pair, position: int, size: int) -> Non
         list(pair.read(REFERENCE.pack(IN_ARENA, position, size)))
 
 
+def test_the_same_memory_again_and_again(pair: Pair) -> None:
+    """What one read refers to is at most what the arena holds: sixteen bytes each time would take megabytes of work."""
+    (reference,) = pair.writer.put(encode_columns([(BINARY, 1, bytes(ARENA_SIZE // 2))]))
+    (_, position, size) = REFERENCE.unpack(reference)
+    again = b"".join(REFERENCE.pack(IN_ARENA, position, size) for _ in range(1000))
+    with pytest.raises(WireError, match="at once"):
+        list(pair.read(again))
+
+
+def test_a_full_arena_in_one_read(pair: Pair) -> None:
+    """All that there is room for, and what is put there once that was read, is never too much."""
+    message = os.urandom(ARENA_SIZE // 4 - 100)
+    for _ in range(5):
+        data = b"".join(pair.send(message) for _ in range(4))
+        assert len(data) == 4 * REFERENCE.size
+        assert list(pair.read(data)) == 4 * [message]
+
+
 def test_rubbish_in_the_arena(pair: Pair) -> None:
     """What is no batch, or ends within one, or refers to the arena again, is refused as it would be in a pipe."""
     for rubbish, why in (

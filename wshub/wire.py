@@ -65,7 +65,7 @@ from itertools import accumulate, pairwise
 from os import readv
 from struct import Struct, pack, unpack_from
 
-from wshub.arena import IN_ARENA, REFERENCE, ArenaReader
+from wshub.arena import ARENA_SIZE, IN_ARENA, REFERENCE, ArenaReader
 from wshub.errors import WireError
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
@@ -187,7 +187,8 @@ class BatchReader:
     def feed(self, data: bytes | memoryview) -> Iterator[memoryview]:
         """Yield the body of each batch that `data` completes. Raise `WireError` at a size that cannot be.
 
-        A body is a view of `data` where it can be, or of the arena: it is good until the next one is asked for.
+        A body is a view of `data` where it can be, or of the arena: it is good until the next one is asked for. What
+        one read refers to was in the arena at one time: more than the arena holds cannot be, and would have no end.
         """
         if self._pieces:
             self._pieces.append(bytes(data))
@@ -197,7 +198,7 @@ class BatchReader:
             data = b"".join(self._pieces)
             self._pieces.clear()
         view = memoryview(data)
-        start, available = 0, len(data)
+        start, available, referred = 0, len(data), 0
         while available - start >= 4:
             (size,) = _U32.unpack_from(data, start)
             if size == IN_ARENA and self._arena:
@@ -205,7 +206,11 @@ class BatchReader:
                 if end > available:
                     self._missing = end - available
                     break
-                yield from self._read_arena(self._arena, *REFERENCE.unpack_from(data, start))
+                _, position, size = REFERENCE.unpack_from(data, start)
+                referred += size
+                if referred > ARENA_SIZE:
+                    raise WireError(f"references to {referred} bytes at once of an arena of {ARENA_SIZE}")
+                yield from self._read_arena(self._arena, position, size)
                 start = end
                 continue
             if not 0 < size <= MAX_BATCH:
@@ -221,7 +226,7 @@ class BatchReader:
         if start < available:
             self._pieces.append(bytes(view[start:]))
 
-    def _read_arena(self, arena: ArenaReader, _: int, position: int, size: int) -> Iterator[memoryview]:
+    def _read_arena(self, arena: ArenaReader, position: int, size: int) -> Iterator[memoryview]:
         reader = BatchReader()
         yield from reader.feed(arena.look(position, size))
         if reader._pieces:
