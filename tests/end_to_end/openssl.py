@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+MAY_SIGN = "critical,keyCertSign,cRLSign"  # RFC 5280, section 4.2.1.3; from 3.13 on Python asks for it
 
 
 def run_openssl(*arguments: str) -> None:
@@ -24,10 +25,12 @@ class Authority:
         self.folder.mkdir()
         self.root = self.folder / "root.pem"
         run_openssl(
-            *("req", "-x509", *EC, "-days", "2", "-subj", "/CN=a root"),
+            *("req", "-x509", *EC, "-days", "2", "-subj", "/CN=a root", "-addext", f"keyUsage={MAY_SIGN}"),
             *("-keyout", str(self.folder / "root.key"), "-out", str(self.root)),
         )
-        self._sign("intermediate", "/CN=an intermediate", "root", "basicConstraints=critical,CA:TRUE")
+        self._sign(
+            "intermediate", "/CN=an intermediate", "root", f"basicConstraints=critical,CA:TRUE\nkeyUsage={MAY_SIGN}"
+        )
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """A certificate with its chain, and its key: two files with the name `name`."""
@@ -38,7 +41,7 @@ class Authority:
 
     def _sign(self, name: str, subject: str, by: str, extension: str) -> None:
         file = self.folder / name
-        file.with_suffix(".ext").write_text(extension)
+        file.with_suffix(".ext").write_text(f"{extension}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
         run_openssl("req", *EC, "-subj", subject, "-keyout", f"{file}.key", "-out", f"{file}.csr")
         run_openssl(
             *("x509", "-req", "-days", "2", "-in", f"{file}.csr", "-extfile", f"{file}.ext", "-out", f"{file}.pem"),

@@ -795,3 +795,21 @@ def test_module_that_closes_its_pipe(start_service, replaced):
     )
     assert "the module has closed descriptor 3, a pipe to the hub: leave 3 and 4 alone" in process.get_failed()
     assert process.exit_status() == 1
+
+
+def test_file_of_the_module_that_is_open_at_the_end(start_service, tmp_path):
+    """What a module has written to its file, and Python still has, is in the file when the process has finished."""
+    service = start_service(
+        f"""
+        import wshub
+
+        log = open({str(tmp_path / "log")!r}, "w")
+
+        class Service(wshub.Service):
+            def on_message(self, client, data):
+                log.write(data)
+        """
+    )
+    service.message(service.connect(), "the last words")
+    assert service.stop() == 0
+    assert (tmp_path / "log").read_text() == "the last words"

@@ -75,6 +75,7 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
         channel.flush()
         return 1
     finally:
+        gc.unfreeze()  # at its end Python ends what it finds: a file that the module has open is written, and closed
         end_with(hub)
     return 0
 
