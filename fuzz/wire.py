@@ -18,15 +18,13 @@ from wshub.answers import decode_accept, decode_refuse, encode_accept, encode_re
 from wshub.errors import HttpError, RequestRefused, ServiceDied, WireError
 from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
-from wshub.wire import (
-    MAX_COUNT,
-    BatchReader,
+from wshub.wire import MAX_COUNT
+from wshub.wire.batches import BatchReader, decode_columns, encode_columns
+from wshub.wire.payloads import (
     decode_close,
-    decode_columns,
     decode_multicast,
     decode_ready,
     encode_close,
-    encode_columns,
     encode_multicast,
     encode_ready,
     is_sendable_close_code,
@@ -56,29 +54,29 @@ class Socket:
         self.told: list[Any] = []
 
     def wshub_send(self, frames: list[bytes]) -> None:
-        """See `wshub.processes.link.Socket`; frames that came with one read may have come with several."""
+        """See `wshub.processes.socket.Socket`; frames that came with one read may have come with several."""
         assert all(frame[0] in (0x81, 0x82) for frame in frames), "a frame that is no message"
         self.told += frames
 
     def wshub_close(self, code: int, reason: bytes) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         assert is_sendable_close_code(code), "a close code that no frame may carry"
         assert len(reason) <= 123, "a reason that is too long for a control frame"
         reason.decode()
         self.told.append((code, reason))
 
     def wshub_synced(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         self.told.append("synced")
 
     def wshub_pause(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
 
     def wshub_resume(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
 
     def wshub_drop(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
 
 
 def run(seconds: float, seed: int) -> int:

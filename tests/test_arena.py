@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from wshub import arena
 from wshub.arena import ARENA_SIZE, FROM_SIZE, HALF, IN_ARENA, REFERENCE, START, ArenaReader, ArenaWriter
 from wshub.errors import WireError
-from wshub.wire import BINARY, BatchReader, decode_columns, encode_columns
+from wshub.wire import BINARY
+from wshub.wire.batches import BatchReader, decode_columns, encode_columns
 
 
 class Pair:

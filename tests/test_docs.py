@@ -30,6 +30,8 @@ from wshub.service.subscribable import Subscribable
 from wshub.sockets.keepalive import SLOT
 from wshub.tap import Options
 from wshub.testing import ServiceTester, encode_batch
+from wshub.wire.batches import BatchReader, decode_columns, encode_columns
+from wshub.wire.payloads import decode_batch, encode_close
 
 PACKAGE = Path(wshub.__file__).parent
 REFERENCE = CHECKOUT / "docs" / "reference"
@@ -122,7 +124,7 @@ class ServiceProcess:
         self.pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=moves)
         os.close(child_reads)
         os.close(child_writes)
-        self._reader = wire.BatchReader()
+        self._reader = BatchReader()
 
     def receive(self):
         """The transactions that it says next; none once it has closed its pipe."""
@@ -134,7 +136,7 @@ class ServiceProcess:
             if not data:
                 break
             for body in self._reader.feed(data):
-                transactions += [(kind, id_, bytes(payload)) for kind, id_, payload in wire.decode_columns(body)]
+                transactions += [(kind, id_, bytes(payload)) for kind, id_, payload in decode_columns(body)]
         return transactions
 
     def send(self, *transactions):
@@ -300,10 +302,10 @@ def test_wire_kinds_are_documented():
 def test_hex_to_the_hub():
     """The first example of the wire protocol is what a service writes, and what the hub understands."""
     data = read_hex(find_snippets("hex")[0].values[0])
-    transactions = [(wire.DATA, 1, "hé".encode()), (wire.CLOSE, 1, wire.encode_close(1000, "bye"))]
-    assert b"".join(wire.encode_columns(transactions)) == data
-    (body,) = wire.BatchReader().feed(data)
-    assert [(kind, id_, bytes(payload)) for kind, id_, payload in wire.decode_columns(body)] == transactions
+    transactions = [(wire.DATA, 1, "hé".encode()), (wire.CLOSE, 1, encode_close(1000, "bye"))]
+    assert b"".join(encode_columns(transactions)) == data
+    (body,) = BatchReader().feed(data)
+    assert [(kind, id_, bytes(payload)) for kind, id_, payload in decode_columns(body)] == transactions
     assert re.search(rf"\b{len(data)}\sbytes", (REFERENCE / "wire-protocol.md").read_text())
 
 
@@ -311,8 +313,8 @@ def test_hex_from_the_hub():
     """The second example is what the hub writes, and what a service understands."""
     data = read_hex(find_snippets("hex")[1].values[0])
     assert encode_batch((wire.DATA, 1, "hé")) == data
-    (body,) = wire.BatchReader().feed(data)
-    assert wire.decode_batch(body) == [(wire.DATA, 1, "hé")]
+    (body,) = BatchReader().feed(data)
+    assert decode_batch(body) == [(wire.DATA, 1, "hé")]
 
 
 def test_the_life_of_a_service_is_the_links():
@@ -372,9 +374,9 @@ def test_reliability_has_the_times_of_now():
 def test_the_architecture_has_every_module():
     """Each module of the package is in the table of what they do, once."""
     page = CHECKOUT / "docs" / "explanation" / "architecture.md"
-    parts = ("", "door", "monitoring", "processes", "sockets")
+    parts = ("", "door", "monitoring", "processes", "sockets", "wire")
     files = (file for part in parts for file in (PACKAGE / part).glob("*.py"))
-    modules = {file.stem for file in files} - {"__init__"} | {"service", "tester", "commands", "styles", "trial"}
+    modules = {file.stem for file in files} - {"__init__"} | {"service", "tester", "commands", "styles", "trial", "wire"}
     _, rows = find_table(page, "module")
     listed = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
     assert sorted(listed) == sorted(modules)

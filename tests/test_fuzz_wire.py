@@ -5,7 +5,7 @@ import random
 import pytest
 
 import fuzz.wire as fuzzer
-from wshub import wire
+from wshub.wire import batches, payloads
 from wshub.errors import WireError
 from wshub.processes import pending
 
@@ -61,8 +61,8 @@ def test_mutations_of_payloads():
 @pytest.mark.parametrize(
     ("module", "name", "broken"),
     [
-        (wire, "accumulate", lambda sizes, initial: [initial, *(initial for _ in sizes)]),
-        (wire, "is_sendable_close_code", lambda code: True),
+        (batches, "accumulate", lambda sizes, initial: [initial, *(initial for _ in sizes)]),
+        (payloads, "is_sendable_close_code", lambda code: True),
         (pending, "decode_accept", lambda payload, offered: (None, (("X", payload.decode(errors="replace")),))),
         (pending, "decode_refuse", lambda payload: (200, (), "")),
     ],

@@ -15,25 +15,16 @@ from hypothesis import strategies as st
 from wshub import wire
 from wshub.errors import WireError
 from wshub.testing import encode_batch
-from wshub.wire import (
-    BINARY,
-    CLOSE,
-    DATA,
-    FAILED,
-    MAX_BATCH,
-    MAX_COUNT,
-    MULTICAST,
-    MULTICAST_BINARY,
-    NEWSOCKET,
-    READY,
-    BatchReader,
+from wshub.wire import BINARY, CLOSE, DATA, FAILED, MAX_BATCH, MAX_COUNT, MULTICAST, MULTICAST_BINARY, NEWSOCKET, READY
+from wshub.wire.batches import BatchReader, decode_columns, encode_columns
+from wshub.wire.payloads import (
     decode_batch,
     decode_close,
-    decode_columns,
     decode_multicast,
     decode_ready,
     encode_close,
     encode_multicast,
+    encode_opening,
     encode_ready,
     is_sendable_close_code,
 )
@@ -54,9 +45,9 @@ FROM_HUB = st.one_of(
 CUTS = st.lists(st.integers(0, 2000), max_size=12)
 
 
-def encode_columns(transactions):
+def in_one_piece(transactions):
     """The bytes of a batch, in one piece."""
-    return b"".join(wire.encode_columns(transactions))
+    return b"".join(encode_columns(transactions))
 
 
 def cut(stream, positions):
@@ -83,7 +74,7 @@ def frame(body):
 @given(st.lists(st.lists(TO_HUB, min_size=1, max_size=20), max_size=4), CUTS)
 def test_to_hub_round_trip_in_any_pieces(batches, positions):
     """Whatever a service says arrives as it was said, wherever the stream is cut."""
-    pieces = cut(b"".join(map(encode_columns, batches)), positions)
+    pieces = cut(b"".join(map(in_one_piece, batches)), positions)
     transactions = decode_stream(pieces, decode_columns)
     assert transactions == [each for batch in batches for each in batch]
 
@@ -100,7 +91,7 @@ def test_from_hub_round_trip_in_any_pieces(batches, positions):
 def test_every_cut_of_two_batches():
     """Two batches that are cut in three at any bytes, or come byte by byte, are the same two batches."""
     batches = [[(DATA, 1, b"one"), (BINARY, 2, b"")], [(CLOSE, 1, encode_close(1000, "bye"))]]
-    stream = b"".join(map(encode_columns, batches))
+    stream = b"".join(map(in_one_piece, batches))
     cuts = [*combinations_with_replacement(range(len(stream) + 1), 2), range(len(stream))]
     for positions in cuts:
         transactions = decode_stream(cut(stream, positions), decode_columns)
@@ -117,7 +108,7 @@ def test_every_split_of_ten_thousand_transactions():
         batches.append(
             [(rng.randrange(256), rng.getrandbits(64), rng.randbytes(rng.randrange(12))) for _ in range(count)]
         )
-    stream = [encode_columns(batch) for batch in batches]
+    stream = [in_one_piece(batch) for batch in batches]
     for batch, data in zip(batches, stream, strict=True):
         assert decode_stream([data], decode_columns) == batch
     # A split within a batch concerns that batch, what is read with it, and what the reader keeps for the next one.
@@ -137,7 +128,7 @@ def test_ten_thousand_transactions_byte_by_byte():
         [(rng.randrange(256), rng.getrandbits(64), rng.randbytes(rng.randrange(12))) for _ in range(20)]
         for _ in range(500)
     ]
-    stream = b"".join(map(encode_columns, batches))
+    stream = b"".join(map(in_one_piece, batches))
     expected = [each for batch in batches for each in batch]
     for most in (1, 2, 7, 1000):
         positions = [0]
@@ -150,7 +141,7 @@ def test_ten_thousand_transactions_byte_by_byte():
 def test_a_large_batch_in_many_pieces():
     """A batch of 4 MiB in 1,000 pieces yields nothing until the last one, then all of it."""
     message = os.urandom(4 << 20)
-    batch = encode_columns([(BINARY, 7, message)])
+    batch = in_one_piece([(BINARY, 7, message)])
     step = len(batch) // 999
     pieces = [batch[i : i + step] for i in range(0, len(batch), step)]
     assert len(pieces) == 1000
@@ -169,7 +160,7 @@ def test_columns_are_what_pickle_writes(count):
     ids = b"".join(struct.pack("<Q", socket_id) for _, socket_id, _ in transactions)
     sizes = b"".join(struct.pack("<I", len(payload)) for _, _, payload in transactions)
     body = struct.pack("<I", count) + pickle.dumps((kinds, ids, sizes), 3) + b"".join(p for _, _, p in transactions)
-    assert encode_columns(transactions) == frame(body)
+    assert in_one_piece(transactions) == frame(body)
     assert list(decode_columns(memoryview(body))) == transactions
 
 
@@ -299,7 +290,7 @@ def test_random_bytes_are_the_codecs_own_error(data):
 @given(st.lists(TO_HUB, min_size=1, max_size=5), st.data())
 def test_a_changed_byte_never_changes_the_shape(transactions, data):
     """One changed byte is an error or other contents of the same count and total size; it is never another error."""
-    batch = bytearray(encode_columns(transactions))
+    batch = bytearray(in_one_piece(transactions))
     batch[data.draw(st.integers(4, len(batch) - 1))] ^= data.draw(st.integers(1, 255))
     try:
         changed = decode_stream([bytes(batch)], decode_columns)
@@ -383,6 +374,6 @@ def test_ready_of_a_hostile_service():
 def test_resumed_is_a_newsocket_with_a_mark():
     """To a service a client that comes from another process is one like any other, and it can tell."""
     opening = ("::1", 1, "/x", "q", "a: b", "chat")
-    data = b"".join(wire.encode_columns([(wire.RESUMED, 7, wire.encode_opening(*opening))]))
-    (body,) = wire.BatchReader().feed(data)
-    assert wire.decode_batch(body) == [(NEWSOCKET, 7, (*opening, True))]
+    data = in_one_piece([(wire.RESUMED, 7, encode_opening(*opening))])
+    (body,) = BatchReader().feed(data)
+    assert decode_batch(body) == [(NEWSOCKET, 7, (*opening, True))]

@@ -22,7 +22,7 @@
         ├── AddressFull             too many connections from one address    429, Retry-After
         └── WireError               a service process broke the wire format  process killed, its clients get 1011
 
-A status is said once, here; close codes of live connections are said once, in :mod:`wshub.processes.link`.
+A status is said once, here; close codes of live connections are said once, in :mod:`wshub.processes.socket`.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
-from wshub.processes.link import GOING_AWAY, Socket
 from wshub.processes.orphans import reap_orphans
 from wshub.processes.reloads import Outcome
+from wshub.processes.socket import GOING_AWAY, Socket
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
 from wshub.sockets.factory import HubFactory

@@ -35,24 +35,9 @@ from wshub.arena import ARENA_FD, ArenaReader, halve, map_memory
 from wshub.sockets.frames import split_frame
 from wshub.tester.client import FakeClient as FakeClient  # noqa: PLC0414 - authors find them here
 from wshub.tester.session import ServiceTester as ServiceTester  # noqa: PLC0414
-from wshub.wire import (
-    BINARY,
-    CLOSE,
-    DATA,
-    FAILED,
-    FROM_HUB,
-    NEWSOCKET,
-    READY,
-    REQUEST,
-    TO_HUB,
-    BatchReader,
-    Transaction,
-    decode_batch,
-    encode_columns,
-    encode_gone,
-    encode_opening,
-    encode_ready,
-)
+from wshub.wire import BINARY, CLOSE, DATA, FAILED, FROM_HUB, NEWSOCKET, READY, REQUEST, TO_HUB
+from wshub.wire.batches import BatchReader, encode_columns
+from wshub.wire.payloads import Transaction, decode_batch, encode_gone, encode_opening, encode_ready
 
 FIRST_PID = 1 << 30  # no process of this machine can have it: Linux goes up to 1 << 22
 
@@ -61,7 +46,7 @@ OPENING = ("127.0.0.1", 50000, "/echo", "", "host: localhost", None)
 
 
 def encode_batch(*transactions: Transaction) -> bytes:
-    """The bytes of a batch from the hub that `wshub.wire.decode_batch` gives as `transactions`."""
+    """The bytes of a batch from the hub that `wshub.wire.payloads.decode_batch` gives as `transactions`."""
     raw: list[tuple[int, int, bytes]] = []
     for kind, socket_id, payload in transactions:
         if kind == NEWSOCKET:
@@ -277,28 +262,28 @@ class FakeSocket:
         self.wshub_direct: Callable[[bytes], int] | None = None
 
     def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
 
     def wshub_send(self, frames: list[bytes]) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         self.messages += map(split_frame, frames)
 
     def wshub_synced(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
 
     def wshub_hand_over(self, find: Callable[[], Any], done: Callable[[bool], object]) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         self.moves.append((find, done))
 
     def wshub_pause(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         self.is_paused = True
 
     def wshub_resume(self) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         self.is_paused = False
 
     def wshub_close(self, code: int, reason: bytes) -> None:
-        """See `wshub.processes.link.Socket`."""
+        """See `wshub.processes.socket.Socket`."""
         if self.closed is None:
             self.closed = code, reason

@@ -13,7 +13,9 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from wshub.arena import ARENA_SIZE, FROM_SIZE, IN_ARENA, REFERENCE
-from wshub.wire import CLOSE, DATA, MAX_BATCH, NEWSOCKET, READY, REQUEST, encode_close, encode_columns, encode_ready
+from wshub.wire import CLOSE, DATA, MAX_BATCH, NEWSOCKET, READY, REQUEST
+from wshub.wire.batches import encode_columns
+from wshub.wire.payloads import encode_close, encode_ready
 
 from .harness import WAIT, HubProcess, closed_with, eventually
 

@@ -8,7 +8,8 @@ import pytest
 from wshub.errors import WireError
 from wshub.processes.declared import MAX_FILES, Declared, parse_declared
 from wshub.service.declare import declare, imported_files
-from wshub.wire import SLOW_CLIENTS, decode_ready, encode_ready
+from wshub.wire import SLOW_CLIENTS
+from wshub.wire.payloads import decode_ready, encode_ready
 
 
 def test_nothing_declared():

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wshub.processes.life
-from wshub import wire
 from wshub.errors import HubStopping, ServiceDied, ServiceFailed, WireError
+from wshub.processes.delivery import CLOSED_MEANWHILE
 from wshub.processes.life import Event, State
-from wshub.processes.link import CLOSED_MEANWHILE, SERVICE_DIED, ServiceLink
+from wshub.processes.link import ServiceLink
 from wshub.processes.pending import ENDED, LATE, LEFT, REFUSED, Accepted
+from wshub.processes.socket import SERVICE_DIED
 from wshub.service.channel import Channel
 from wshub.service.client import Client
 from wshub.sockets.frames import make_frame
@@ -30,20 +31,16 @@ from wshub.wire import (
     REFUSE,
     REQUEST,
     SLOW,
-    BatchReader,
-    decode_batch,
-    encode_address,
-    encode_close,
-    encode_multicast,
-    encode_ready,
 )
+from wshub.wire.batches import BatchReader, encode_columns
+from wshub.wire.payloads import decode_batch, encode_address, encode_close, encode_multicast, encode_ready
 
 OPENING = ("127.0.0.1", 40000, "/echo", "", "host: localhost", None)
 
 
-def encode_columns(transactions):
+def in_one_piece(transactions):
     """The bytes of a batch, in one piece."""
-    return b"".join(wire.encode_columns(transactions))
+    return b"".join(encode_columns(transactions))
 
 
 class FakeSocket:
@@ -96,7 +93,7 @@ def make_link(state=State.STARTING, sockets=0):
 
 def say(link, *transactions):
     """The service says something, in one batch."""
-    link.receive(encode_columns(list(transactions)))
+    link.receive(in_one_piece(list(transactions)))
 
 
 def heard(link):
@@ -392,7 +389,7 @@ def test_messages():
     """Messages become frames; those of one receive for one socket are one call, in order, over several batches."""
     link, _, (first, second) = make_link(State.READY, sockets=2)
     link.receive(
-        encode_columns([(DATA, 1, b"a"), (BINARY, 2, b"b"), (BINARY, 1, b"c")]) + encode_columns([(DATA, 1, b"d")])
+        in_one_piece([(DATA, 1, b"a"), (BINARY, 2, b"b"), (BINARY, 1, b"c")]) + in_one_piece([(DATA, 1, b"d")])
     )
     assert first.calls == [[make_frame(1, b"a"), make_frame(2, b"c"), make_frame(1, b"d")]]
     assert second.calls == [[make_frame(2, b"b")]]
@@ -401,7 +398,7 @@ def test_messages():
 def test_a_batch_in_pieces():
     """Nothing is sent before the batch is complete."""
     link, _, (socket,) = make_link(State.READY, sockets=1)
-    batch = encode_columns([(DATA, 1, b"a")])
+    batch = in_one_piece([(DATA, 1, b"a")])
     link.receive(batch[:-1])
     assert socket.calls == []
     link.receive(batch[-1:])
@@ -630,7 +627,7 @@ def test_to_the_same_many_after_one_has_gone():
 
 def answer(link, *transactions):
     """The service says something."""
-    link.receive(encode_columns(list(transactions)))
+    link.receive(in_one_piece(list(transactions)))
 
 
 def make_asking_link():

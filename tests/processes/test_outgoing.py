@@ -12,17 +12,9 @@ from wshub.processes.outgoing import Outgoing
 from wshub.sockets.frames import BINARY, TEXT, make_frame
 from wshub.testing import OPENING, FakeSocket
 from wshub.wire import BINARY as UNICAST_BINARY
-from wshub.wire import (
-    CLOSE,
-    DATA,
-    MULTICAST,
-    MULTICAST_BINARY,
-    READY,
-    encode_close,
-    encode_columns,
-    encode_multicast,
-    encode_ready,
-)
+from wshub.wire import CLOSE, DATA, MULTICAST, MULTICAST_BINARY, READY
+from wshub.wire.batches import encode_columns
+from wshub.wire.payloads import encode_close, encode_multicast, encode_ready
 
 SOCKETS = st.integers(1, 4)
 OPCODES = st.sampled_from((TEXT, BINARY))

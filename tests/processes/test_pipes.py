@@ -9,7 +9,8 @@ import pytest
 from wshub.poller import Poller
 from wshub.processes.pipes import HIGH_MARK, LOW_MARK, PipeReader, PipeWriter, grow_pipe
 from wshub.testing import FakeReactor
-from wshub.wire import MAX_PIECES, PIPE_SIZE
+from wshub.wire import PIPE_SIZE
+from wshub.wire.batches import MAX_PIECES
 
 
 class Pipe:

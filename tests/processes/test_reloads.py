@@ -13,10 +13,11 @@ from wshub.poller import Poller
 from wshub.processes import reloads
 from wshub.processes.generations import CLOSE_INTERVAL, LEAST_BATCH
 from wshub.processes.life import State
-from wshub.processes.link import RELOADED, ServiceLink
+from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
 from wshub.processes.reloads import Outcome
 from wshub.processes.run import NO_FILE, fingerprint
+from wshub.processes.socket import RELOADED
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
 from wshub.wire import ACCEPT, CLOSE, NEWSOCKET

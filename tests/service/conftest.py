@@ -16,19 +16,9 @@ import pytest
 
 from wshub.service.channel import Channel
 from wshub.testing import encode_batch
-from wshub.wire import (
-    CLOSE,
-    DATA,
-    FAILED,
-    FROM_HUB,
-    NEWSOCKET,
-    READY,
-    TO_HUB,
-    BatchReader,
-    decode_close,
-    decode_columns,
-    decode_ready,
-)
+from wshub.wire import CLOSE, DATA, FAILED, FROM_HUB, NEWSOCKET, READY, TO_HUB
+from wshub.wire.batches import BatchReader, decode_columns
+from wshub.wire.payloads import decode_close, decode_ready
 
 DEADLINE = 10.0  # seconds until a test gives up; on an idle machine nothing here takes more than one
 CHECKOUT = Path(__file__).parents[2]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wshub.errors import WireError
 from wshub.service import channel as channel_module
 from wshub.service.channel import FLUSH_COUNT, FLUSH_SIZE, Channel, encode_message
 from wshub.wire import (
@@ -19,16 +20,12 @@ from wshub.wire import (
     MAX_BATCH,
     MAX_COUNT,
     MAX_MESSAGE,
-    MAX_PIECES,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
-    BatchReader,
-    WireError,
-    decode_columns,
-    decode_multicast,
-    encode_address,
 )
+from wshub.wire.batches import MAX_PIECES, BatchReader, decode_columns
+from wshub.wire.payloads import decode_multicast, encode_address
 
 from .conftest import DEADLINE, HubSide, Inbox, encode_transactions, in_thread, opening, start_thread
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from wshub.service.channel import Channel
 from wshub.service.client import Client, Sent
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, BatchReader, decode_close, decode_columns
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE
+from wshub.wire.batches import BatchReader, decode_columns
+from wshub.wire.payloads import decode_close
 
 from .conftest import opening
 

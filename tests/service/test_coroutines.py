@@ -10,7 +10,8 @@ import pytest
 
 import wshub
 from wshub.service.coroutines import HIGH_MARK, LOW_MARK, AsyncService
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, NEWSOCKET, SLOW, decode_multicast
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, NEWSOCKET, SLOW
+from wshub.wire.payloads import decode_multicast
 
 from .conftest import DEADLINE, Inbox, opening
 

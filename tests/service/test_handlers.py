@@ -9,7 +9,8 @@ import pytest
 
 import wshub
 from wshub.service.handlers import Service
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, MULTICAST_BINARY, NEWSOCKET, SLOW, decode_multicast
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, MULTICAST_BINARY, NEWSOCKET, SLOW
+from wshub.wire.payloads import decode_multicast
 
 from .conftest import DEADLINE, Inbox, opening, start_thread
 

@@ -18,7 +18,8 @@ from wshub.service.queues import (
     ShutdownFlag,
     WebSocketTransaction,
 )
-from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, NEWSOCKET, SLOW, decode_close
+from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, NEWSOCKET, SLOW
+from wshub.wire.payloads import decode_close
 
 from .conftest import DEADLINE, HubSide, Inbox, in_thread, opening, start_thread
 

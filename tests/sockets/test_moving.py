@@ -9,7 +9,8 @@ from sockets import test_websocket
 from sockets.test_websocket import Hub, frame
 from wshub.sockets.keepalive import SLOT
 from wshub.testing import FakeProcess, FakeReactor
-from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REQUEST, SLOW, SYNC, encode_close
+from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REQUEST, SLOW, SYNC
+from wshub.wire.payloads import encode_close
 
 hub = test_websocket.hub
 RELOADED = (1012, "The service is reloaded.")

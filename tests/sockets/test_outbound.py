@@ -6,13 +6,14 @@ from twisted.internet.error import ConnectionDone
 from sockets import test_websocket
 from sockets.test_websocket import Connection, Hub, frame
 from wshub.accounting import Counts
-from wshub.processes.link import CLOSED_MEANWHILE
+from wshub.processes.delivery import CLOSED_MEANWHILE
 from wshub.sockets.frames import BINARY, make_frame
 from wshub.sockets.keepalive import SLOT
 from wshub.sockets.outbound import SLOW as SLOW_CLIENT
 from wshub.testing import FakeReactor
 from wshub.wire import BINARY as BINARY_MESSAGE
-from wshub.wire import CLOSE, DATA, MULTICAST_BINARY, SLOW, encode_close, encode_multicast
+from wshub.wire import CLOSE, DATA, MULTICAST_BINARY, SLOW
+from wshub.wire.payloads import encode_close, encode_multicast
 
 KIB = 1 << 10
 LIMIT = 10 * KIB

@@ -25,7 +25,8 @@ from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
 from wshub.sockets.factory import HubFactory
 from wshub.testing import FakeProcess, FakeReactor
-from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, SYNC, encode_close
+from wshub.wire import ACCEPT, CLOSE, DATA, NEWSOCKET, REFUSE, REQUEST, SYNC
+from wshub.wire.payloads import encode_close
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT_KEY = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

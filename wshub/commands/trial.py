@@ -17,7 +17,9 @@ from pathlib import Path
 from wshub.errors import WireError
 from wshub.processes.confinement import Confinement
 from wshub.processes.declared import parse_declared
-from wshub.wire import FAILED, FROM_HUB, HEARTBEAT, READY, TO_HUB, BatchReader, decode_columns, decode_ready
+from wshub.wire import FAILED, FROM_HUB, HEARTBEAT, READY, TO_HUB
+from wshub.wire.batches import BatchReader, decode_columns
+from wshub.wire.payloads import decode_ready
 
 MAX_OUTPUT = 64 << 10  # bytes of output that are kept, the last ones
 ABOVE = 10  # descriptors below are where the child's are to be

@@ -3,94 +3,23 @@
 Nothing here reads, writes, waits or knows the time. A :class:`ServiceLink` is told what happens and tells its sockets;
 what it has for the process waits in it until somebody calls :meth:`~ServiceLink.take_batch`.
 
-Where a link is in its life, and what moves it on, is in :mod:`wshub.processes.life`.
+Where a link is in its life, and what moves it on, is in :mod:`wshub.processes.life`; what the process says to its
+clients goes through :mod:`wshub.processes.delivery`.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from wshub.accounting import Counts
-from wshub.arena import ArenaReader
 from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
 from wshub.processes.declared import Declared, parse_declared
+from wshub.processes.delivery import Delivery
 from wshub.processes.life import TABLE, Event, State
-from wshub.processes.outgoing import Outgoing
 from wshub.processes.pending import ENDED, LEFT, REFUSED, PendingRequests, Told
-from wshub.sockets import frames as websocket
-from wshub.sockets.frames import make_frame
-from wshub.wire import (
-    ACCEPT,
-    BINARY,
-    CLOSE,
-    DATA,
-    FAILED,
-    HEARTBEAT,
-    MULTICAST,
-    MULTICAST_BINARY,
-    NEWSOCKET,
-    READY,
-    REFUSE,
-    REQUEST,
-    RESUMED,
-    SLOW,
-    SYNC,
-    BatchReader,
-    decode_close,
-    decode_columns,
-    decode_ready,
-    encode_columns,
-    encode_gone,
-    encode_opening,
-)
-
-SERVICE_DIED = (1011, b"The service died.")
-GOING_AWAY = (1001, b"The hub is stopping.")
-RELOADED = (1012, b"The service is reloaded.")
-CLOSED_MEANWHILE = "closed meanwhile"  # why a message was dropped
-ABNORMAL_CLOSURE = 1006  # never sent: what a service is told when a connection broke
-
-
-_OPCODES = {
-    DATA: websocket.TEXT,
-    BINARY: websocket.BINARY,
-    MULTICAST: websocket.TEXT,
-    MULTICAST_BINARY: websocket.BINARY,
-}
-_TO_ONE = (DATA, BINARY)
-
-
-class Socket(Protocol):
-    """What a link wants of a client's connection."""
-
-    wshub_direct: Callable[[bytes], int] | None
-    """What sends bytes at once and says how many, as long as nothing stands in the way of that; raises `OSError`."""
-
-    def wshub_send_rest(self, frames: list[bytes], sent: int) -> None:
-        """Send what `wshub_direct` has left of `frames`, of which it has sent so many bytes."""
-
-    def wshub_send(self, frames: list[bytes]) -> None:
-        """Send messages, one a frame, each as `make_frame` makes it. Nothing happens if the connection is closing."""
-
-    def wshub_pause(self) -> None:
-        """Read no more: TCP tells the client in time."""
-
-    def wshub_resume(self) -> None:
-        """Read on."""
-
-    def wshub_synced(self) -> None:
-        """The service has dealt with everything that came before `sync`."""
-
-    def wshub_hand_over(self, find: Callable[[], "ServiceLink | None"], done: Callable[[bool], object]) -> None:
-        """Go to the link that `find` names, as soon as this one has dealt with everything; see `wshub.sockets.moving`.
-
-        `done` is called once with whether it came to that.
-        """
-
-    def wshub_drop(self) -> None:
-        """End the connection at once."""
-
-    def wshub_close(self, code: int, reason: bytes) -> None:
-        """Begin the closing handshake. Nothing happens if it has begun."""
+from wshub.processes.socket import ABNORMAL_CLOSURE, RELOADED, SERVICE_DIED, Socket
+from wshub.wire import ACCEPT, CLOSE, FAILED, HEARTBEAT, NEWSOCKET, READY, REFUSE, REQUEST, RESUMED, SLOW, SYNC
+from wshub.wire.batches import encode_columns
+from wshub.wire.payloads import decode_ready, encode_gone, encode_opening
 
 
 class ServiceLink:
@@ -125,10 +54,10 @@ class ServiceLink:
         self._last_id = 0
         self.is_paused = False
         self._outbox: list[tuple[int, int, bytes | bytearray]] = []
-        self._reader = BatchReader()
-        self._group_address = b""  # of the sockets that `_direct` and `_indirect` are, if not empty
-        self._direct: list[Callable[[bytes], int]] = []
-        self._indirect: list[int] = []
+        delivery = Delivery(self.sockets, self.counts, self._socket, self._hear)
+        self.share = delivery.share
+        self.receive = delivery.receive
+        self.forget_group = delivery.forget_group
 
     # Its life.
 
@@ -337,55 +266,11 @@ class ServiceLink:
             if not self._held_by:
                 self.on_hold(False)
 
-    # From the process.
+    # From the process, besides what `delivery` takes to the clients.
 
-    def share(self, arena: ArenaReader) -> None:
-        """What the process says may lie in this arena: to be called before it says anything."""
-        self._reader = BatchReader(arena)
-
-    def receive(self, data: bytes | memoryview) -> None:
-        """Bytes from the process's pipe: do what they say. Raise `WireError` at what it has no right to say.
-
-        Frames for one socket go to it together, in order. Nothing of `data` is kept.
-        """
-        if (one := self._reader.feed_one(data)) and one[0] in _TO_ONE and (socket := self.sockets.get(one[1])):
-            self.counts.messages_out += 1
-            socket.wshub_send([make_frame(_OPCODES[one[0]], one[2])])
-            return
-        outgoing = Outgoing()
-        by_socket = outgoing.by_socket
-        try:
-            for body in self._reader.feed(data):
-                for kind, socket_id, payload in decode_columns(body):
-                    if kind in _TO_ONE:
-                        if outgoing.to_many:
-                            outgoing.spread()
-                        frame = make_frame(_OPCODES[kind], payload)
-                        if socket_id in by_socket:
-                            by_socket[socket_id].append(frame)
-                        else:
-                            by_socket[socket_id] = [frame]
-                    else:
-                        self._do(kind, socket_id, bytes(payload), outgoing)
-        finally:
-            self._send_all(outgoing)
-
-    def _do(self, kind: int, socket_id: int, payload: bytes, outgoing: Outgoing) -> None:
-        """Do what a transaction says that is no message to one client."""
-        if kind in (MULTICAST, MULTICAST_BINARY):
-            outgoing.add_to_many(_OPCODES[kind], payload)
-        elif kind == CLOSE:
-            code, reason = decode_close(payload)
-            if frames := outgoing.take(socket_id):
-                self._send(socket_id, frames)
-            if socket := self._socket(socket_id):
-                socket.wshub_close(code, reason)
-        elif kind == SYNC:
-            if frames := outgoing.take(socket_id):
-                self._send(socket_id, frames)
-            if socket := self._socket(socket_id):
-                socket.wshub_synced()
-        elif kind in (ACCEPT, REFUSE):
+    def _hear(self, kind: int, socket_id: int, payload: bytes) -> None:
+        """What the process says that is not for its clients."""
+        if kind in (ACCEPT, REFUSE):
             self._hear_answer(kind, socket_id, payload)
         elif kind == READY:
             self._become_ready(decode_ready(payload))
@@ -412,65 +297,6 @@ class ServiceLink:
             raise WireError("a second READY")
         self.declared = parse_declared(declared)
         self.happen(Event.READY)
-
-    def _send_all(self, outgoing: Outgoing) -> None:
-        if outgoing.is_all_for_many:
-            self._send_to_many(outgoing)
-            return
-        outgoing.spread()
-        sockets, count = self.sockets, 0
-        for socket_id, frames in outgoing.by_socket.items():
-            if socket := sockets.get(socket_id):
-                count += len(frames)
-                socket.wshub_send(frames)
-            else:
-                self._send(socket_id, frames)
-        self.counts.messages_out += count
-
-    def _send_to_many(self, outgoing: Outgoing) -> None:
-        """What goes to many goes to the same many again and again: whom it goes to, and how, is looked up once."""
-        frames = outgoing.to_many
-        if self._group_address != outgoing.address:
-            self._find_group(outgoing)
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
-        size, unsent = len(data), []
-        direct, indirect = self._direct, self._indirect
-        for send in direct:
-            try:
-                sent = send(data)
-            except OSError:
-                sent = 0  # full, or broken, which the transport will find out
-            if sent != size:
-                unsent.append((send, sent))
-        self.counts.messages_out += len(direct) * len(frames)
-        for socket_id in indirect:
-            self._send(socket_id, frames)
-        if unsent:
-            sockets = {id(each.wshub_direct): each for each in self.sockets.values()}
-            for send, sent in unsent:
-                sockets[id(send)].wshub_send_rest(frames, sent)
-
-    def _find_group(self, outgoing: Outgoing) -> None:
-        direct, indirect = [], []
-        for socket_id in dict.fromkeys(outgoing.many):  # who is named twice gets it once
-            socket = self.sockets.get(socket_id)
-            if socket and socket.wshub_direct:
-                direct.append(socket.wshub_direct)
-            else:
-                indirect.append(socket_id)
-        self._group_address, self._direct, self._indirect = outgoing.address, direct, indirect
-
-    def forget_group(self) -> None:
-        """A socket has come or gone, or its `wshub_direct` has changed."""
-        if self._group_address:
-            self._group_address, self._direct, self._indirect = b"", [], []
-
-    def _send(self, socket_id: int, frames: list[bytes]) -> None:
-        if socket := self._socket(socket_id):
-            self.counts.messages_out += len(frames)
-            socket.wshub_send(frames)
-        else:
-            self.counts.dropped[CLOSED_MEANWHILE] += len(frames)
 
     def _socket(self, socket_id: int) -> Socket | None:
         """The socket, None if it has closed meanwhile; raise `WireError` if it never was this service's."""

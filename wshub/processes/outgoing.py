@@ -5,7 +5,7 @@ and again: as long as nothing else comes between, such frames are kept once for 
 """
 
 from wshub.sockets.frames import make_frame
-from wshub.wire import decode_multicast
+from wshub.wire.payloads import decode_multicast
 
 
 class Outgoing:

@@ -14,7 +14,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from wshub.poller import Poller
-from wshub.wire import MAX_PIECES, PIPE_SIZE, PipeBuffer
+from wshub.wire import PIPE_SIZE
+from wshub.wire.batches import MAX_PIECES, PipeBuffer
 
 HIGH_MARK = 1 << 20  # bytes that wait for the pipe, which holds as many again: from here on its clients have to wait
 LOW_MARK = 256 << 10  # bytes, and then they may go on

@@ -18,8 +18,9 @@ from wshub.errors import ServiceNotFound, ServiceReplaced
 from wshub.poller import Poller
 from wshub.processes.generations import CLOSE_INTERVAL, Standing, Turn, batch_size
 from wshub.processes.life import Event, State
-from wshub.processes.link import RELOADED, ServiceLink, Socket
+from wshub.processes.link import ServiceLink
 from wshub.processes.run import Run
+from wshub.processes.socket import RELOADED, Socket
 from wshub.routing import Route, ServiceFolder, format_route
 from wshub.terminal import escape
 

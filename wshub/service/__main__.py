@@ -21,7 +21,8 @@ from wshub.service.confine import confine
 from wshub.service.declare import declare, imported_files
 from wshub.service.fresh import FreshLoader, import_freshly
 from wshub.service.watcher import Watcher, end_with
-from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB, encode_ready
+from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB
+from wshub.wire.payloads import encode_ready
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from wshub.service.channel import Channel, Message
 from wshub.service.client import Client, Reached
-from wshub.wire import ACCEPT, CLOSE, NEWSOCKET, REFUSE, SLOW, Transaction, address_count, encode_address
+from wshub.wire import ACCEPT, CLOSE, NEWSOCKET, REFUSE, SLOW
+from wshub.wire.payloads import Transaction, address_count, encode_address
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

@@ -6,22 +6,9 @@ from _thread import allocate_lock  # what threading.Lock is, without the millise
 from collections.abc import Callable, Sequence
 
 from wshub.arena import ArenaReader, ArenaWriter
-from wshub.wire import (
-    BINARY,
-    DATA,
-    FROM_HUB,
-    MAX_MESSAGE,
-    MAX_PIECES,
-    MULTICAST,
-    MULTICAST_BINARY,
-    TO_HUB,
-    BatchReader,
-    PipeBuffer,
-    Transaction,
-    decode_batch,
-    decode_for_service,
-    encode_columns,
-)
+from wshub.wire import BINARY, DATA, FROM_HUB, MAX_MESSAGE, MULTICAST, MULTICAST_BINARY, TO_HUB
+from wshub.wire.batches import MAX_PIECES, BatchReader, PipeBuffer, encode_columns
+from wshub.wire.payloads import Transaction, decode_batch, decode_for_service
 
 LONGEST_WAIT = 1e6  # seconds; poll takes twice as much at most
 

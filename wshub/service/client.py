@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 from wshub.service.channel import Channel, Message
 from wshub.service.opening import parse_cookies, parse_headers
-from wshub.wire import CLOSE, encode_close
+from wshub.wire import CLOSE
+from wshub.wire.payloads import encode_close
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from functools import partial
 from wshub.service.base import LOST, HookedService
 from wshub.service.channel import Channel
 from wshub.service.client import Client
-from wshub.wire import CLOSE, NEWSOCKET, REQUEST, SLOW, SYNC, PipeBuffer, Transaction, decode_batch
+from wshub.wire import CLOSE, NEWSOCKET, REQUEST, SLOW, SYNC
+from wshub.wire.batches import PipeBuffer
+from wshub.wire.payloads import Transaction, decode_batch
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

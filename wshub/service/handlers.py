@@ -9,7 +9,8 @@ from collections.abc import Callable
 from wshub.service.base import LOST, HookedService
 from wshub.service.client import Client
 from wshub.service.timers import Timer, Timers
-from wshub.wire import CLOSE, DATA, NEWSOCKET, REQUEST, SLOW, SYNC, Transaction
+from wshub.wire import CLOSE, DATA, NEWSOCKET, REQUEST, SLOW, SYNC
+from wshub.wire.payloads import Transaction
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from wshub.service.channel import Channel
-from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC, Transaction, encode_close
+from wshub.wire import CLOSE, DATA, NEWSOCKET, SYNC
+from wshub.wire.payloads import Transaction, encode_close
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import time
 from _thread import start_new_thread
 
 from wshub.service.channel import Channel
-from wshub.wire import BEATS, FROM_HUB, HEARTBEAT, TO_HUB, encode_columns
+from wshub.wire import BEATS, FROM_HUB, HEARTBEAT, TO_HUB
+from wshub.wire.batches import encode_columns
 
 LAST_WORDS = 1.0  # seconds that a service has for its on_stop when the hub has died
 FIRST_LOOK = 0.5  # seconds; how soon heartbeats begin once they may

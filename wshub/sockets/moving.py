@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import cast
 
 from wshub.processes.life import State
-from wshub.processes.link import ServiceLink, Socket
+from wshub.processes.link import ServiceLink
+from wshub.processes.socket import Socket
 
 Find = Callable[[], ServiceLink | None]
 Done = Callable[[bool], object]
@@ -33,7 +34,7 @@ class Moving:
     """Where it goes when the service has answered, and who wants to know; None unless it is about to go."""
 
     def wshub_hand_over(self, find: Find, done: Done) -> None:
-        """Called at the end of a turn: see `wshub.processes.link.Socket`. Between turns nothing is half read."""
+        """Called at the end of a turn: see `wshub.processes.socket.Socket`. Between turns nothing is half read."""
         if self.wshub_move or self.state != self.STATE_OPEN or not self.wshub_link.can_give_up(self.wshub_id):
             done(False)
             return

@@ -12,7 +12,8 @@ Every name of ours has a prefix, because the other half is Autobahn's; the other
 from collections.abc import Callable
 from typing import Any
 
-from wshub.processes.link import CLOSED_MEANWHILE, ServiceLink
+from wshub.processes.delivery import CLOSED_MEANWHILE
+from wshub.processes.link import ServiceLink
 from wshub.sockets.backlog import CLOSE, DROP_NEWEST, DROP_OLDEST, Backlog, unsent
 
 TRY_AGAIN_LATER = (1013, b"Too slow.")

@@ -26,8 +26,10 @@ from wshub import wire
 from wshub.answers import Headers
 from wshub.door.handshake import UpgradeRequest, choose_subprotocol
 from wshub.door.proxies import Source
-from wshub.processes.link import ABNORMAL_CLOSURE, CLOSED_MEANWHILE, ServiceLink
+from wshub.processes.delivery import CLOSED_MEANWHILE
+from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
+from wshub.processes.socket import ABNORMAL_CLOSURE
 from wshub.sockets.frames import BINARY, TEXT, FrameReader
 from wshub.sockets.moving import Moving
 from wshub.sockets.outbound import TRY_AGAIN_LATER, Outbound

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from wshub.service.channel import Channel
-from wshub.wire import BatchReader, decode_columns
+from wshub.wire.batches import BatchReader, decode_columns
 
 
 class NotingChannel(Channel):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from wshub.service.queues import ClassicService, ReceiveQueue, SendQueue, ShutDown, ShutdownFlag
 from wshub.tester.channel import NotingChannel
 from wshub.tester.loop import LOOK
-from wshub.wire import Transaction
+from wshub.wire.payloads import Transaction
 
 PATIENCE = 10.0  # seconds of real time that the service is given to come back to its queue
 POLLS = 3  # times in a row that a service has looked into its queue in vain: so it looks there in between

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wshub.service.channel import Message, encode_message
-from wshub.wire import CLOSE, DATA, SLOW, Transaction
+from wshub.wire import CLOSE, DATA, SLOW
+from wshub.wire.payloads import Transaction
 
 
 class FakeClient:

@@ -14,7 +14,7 @@ from wshub.service.coroutines import AsyncService
 from wshub.service.handlers import Service
 from wshub.tester.channel import NotingChannel
 from wshub.tester.loop import LOOK, MovedLoop
-from wshub.wire import Transaction
+from wshub.wire.payloads import Transaction
 
 PATIENCE = 10.0  # seconds of real time that a service is given to start or finish
 START_TIMEOUT = 30.0  # seconds of the test's time that on_start may wait for: the hub's start_timeout

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wshub.answers import decode_accept, decode_refuse
-from wshub.processes.link import GOING_AWAY
+from wshub.processes.socket import GOING_AWAY
 from wshub.service.__main__ import import_file, put_on_path
 from wshub.service.base import HookedService
 from wshub.service.coroutines import AsyncService
@@ -23,20 +23,8 @@ from wshub.tester.channel import NotingChannel
 from wshub.tester.classic import ClassicDriver
 from wshub.tester.client import FakeClient
 from wshub.tester.drivers import CoroutinesDriver, Driver, HandlersDriver
-from wshub.wire import (
-    ACCEPT,
-    BINARY,
-    CLOSE,
-    DATA,
-    MULTICAST,
-    MULTICAST_BINARY,
-    NEWSOCKET,
-    REFUSE,
-    REQUEST,
-    Transaction,
-    decode_close,
-    decode_multicast,
-)
+from wshub.wire import ACCEPT, BINARY, CLOSE, DATA, MULTICAST, MULTICAST_BINARY, NEWSOCKET, REFUSE, REQUEST
+from wshub.wire.payloads import Transaction, decode_close, decode_multicast
 
 REQUEST_TIMEOUT = 10.0  # seconds of the test's time that on_request has: the hub's request_timeout
 
