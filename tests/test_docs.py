@@ -376,7 +376,14 @@ def test_the_architecture_has_every_module():
     page = CHECKOUT / "docs" / "explanation" / "architecture.md"
     parts = ("", "door", "monitoring", "processes", "sockets", "wire")
     files = (file for part in parts for file in (PACKAGE / part).glob("*.py"))
-    modules = {file.stem for file in files} - {"__init__"} | {"service", "tester", "commands", "styles", "trial", "wire"}
+    modules = {file.stem for file in files} - {"__init__"} | {
+        "service",
+        "tester",
+        "commands",
+        "styles",
+        "trial",
+        "wire",
+    }
     _, rows = find_table(page, "module")
     listed = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
     assert sorted(listed) == sorted(modules)

@@ -5,9 +5,9 @@ import random
 import pytest
 
 import fuzz.wire as fuzzer
-from wshub.wire import batches, payloads
 from wshub.errors import WireError
 from wshub.processes import pending
+from wshub.wire import batches, payloads
 
 UNDERSTOOD = {
     *("accept", "accept-empty", "binary", "close", "close-gone", "data", "empty", "failed", "large", "many"),

@@ -64,6 +64,7 @@ LAYERS = {
         "wshub.monitoring.logs",
         "wshub.monitoring.notify",
         "wshub.sockets.factory",
+        "wshub.sockets.inbound",
         "wshub.sockets.outbound",
         "wshub.processes.orphans",
         "wshub.processes.pipes",

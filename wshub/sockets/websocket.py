@@ -1,15 +1,14 @@
 """The WebSocket protocol: Autobahn's, from the moment that a request has been accepted.
 
 Autobahn does fragments, control frames, compression, the closing handshake and whatever breaks the protocol. What most
-messages are, a plain frame, :mod:`wshub.sockets.frames` takes out of the stream before Autobahn sees it; and where the
-transport is a plain socket, reading and writing go past Twisted's buffers as long as these are empty.
+messages are, a plain frame, goes past it; and where the transport is a plain socket, reading and writing go past
+Twisted's buffers as long as these are empty: see :mod:`wshub.sockets.inbound` and :mod:`wshub.sockets.outbound`.
 
 Autobahn's traps: what `onOpen` and `onMessage` raise is lost; `sendClose` refuses codes that a server may well send,
 `sendCloseFrame` does not; `factory.server` and `log` are taken, so every name of ours on its classes has a prefix.
 """
 
 from base64 import b64encode
-from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha1
 from typing import Any
@@ -17,12 +16,10 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import wshub
-from wshub import wire
 from wshub.answers import Headers
 from wshub.door.handshake import UpgradeRequest, choose_subprotocol
 from wshub.door.proxies import Source
@@ -31,13 +28,11 @@ from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
 from wshub.processes.socket import ABNORMAL_CLOSURE
 from wshub.sockets.frames import BINARY, TEXT, FrameReader
+from wshub.sockets.inbound import POLICY_VIOLATION, Inbound
 from wshub.sockets.moving import Moving
 from wshub.sockets.outbound import TRY_AGAIN_LATER, Outbound
 from wshub.sockets.rate import Rate
 
-READ_SIZE = 128 << 10  # bytes; two messages of 64 KiB, or one and its header
-KINDS = {TEXT: wire.DATA, BINARY: wire.BINARY}
-POLICY_VIOLATION = 1008
 NO_STATUS = 1005  # never sent: what a service is told when the close frame had no code
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -65,7 +60,7 @@ class QuietLog:
     debug = info = warn = _pass_over
 
 
-class HubProtocol(Moving, Outbound, WebSocketServerProtocol):  # type: ignore[misc]
+class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket, from the answer to its upgrade request to its end.
 
     What Autobahn sets on each of its protocols when a connection is made, thirty attributes and more, is here on a
@@ -83,21 +78,12 @@ class HubProtocol(Moving, Outbound, WebSocketServerProtocol):  # type: ignore[mi
     """The socket id, once it is open."""
     wshub_accepted: Accepted | None = None
     """What its service has said to the request, if it was asked."""
-    wshub_fd = -1
-    """The socket's descriptor, while it is one of the poller's."""
-    wshub_receive: Callable[[int], bytes]
-    """The socket's `recv`, while it is one of the poller's."""
     wshub_failure: tuple[int, str] | None = None
     """Close code and reason, once the client has broken the protocol."""
     closeHandshakeTimeout: float
-    wshub_heard = 0.0
-    """When anything last came, as `HubFactory.wshub_now` had it."""
-    wshub_max_plain = 0
-    """The size of the largest plain frame that is taken past Autobahn."""
     wshub_end: Any = None
     """The timer that drops a connection which does not get rid of its last bytes."""
     wshub_pings: Rate | None = None
-    wshub_rate: Rate | None = None
     wshub_began: float | None = None
     """When it was opened, if somebody wants to know how long ago that was when it ends."""
     wshub_fragments = 0
@@ -253,35 +239,12 @@ class HubProtocol(Moving, Outbound, WebSocketServerProtocol):  # type: ignore[mi
         assert self.wshub_source is not None
         self.factory.log_client(self.wshub_link.name, self.wshub_source.host or "a client", what, why, code)
 
-    # Reading.
-
-    def dataReceived(self, data: bytes) -> None:
-        self.wshub_heard = self.factory.wshub_now
-        if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame or self.data):
-            data = self.wshub_frames.read(data, self.wshub_max_plain, self._wshub_take)
-            if data:
-                self._dataReceived(data)
-        else:
-            self._dataReceived(self.wshub_frames.give_back() + data)
+    # Reading what is no plain frame; the rest of it is `Inbound`'s.
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Called by Autobahn with a message that was not a plain frame."""
         if self.state == self.STATE_OPEN:  # it goes on delivering while it closes (RFC 6455, section 5.5.1, lets it)
             self._wshub_take(BINARY if isBinary else TEXT, payload)
-
-    def _wshub_take(self, opcode: int, message: bytes | bytearray) -> None:
-        self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
-
-    def wshub_take_limited(self, opcode: int, message: bytes | bytearray) -> None:
-        """What `_wshub_take` is where there is a `max_message_rate`."""
-        if self.state != self.STATE_OPEN:
-            return  # it was among those that came with one too many
-        if self.wshub_rate is None:
-            self.wshub_rate = Rate(self.factory.wshub_settings.max_message_rate)
-        if self.wshub_rate.is_exceeded(self.factory.reactor.seconds()):
-            self._fail_connection(POLICY_VIOLATION, "Too many messages.")
-        else:
-            self.wshub_link.message(KINDS[opcode], self.wshub_id, message)
 
     def onPing(self, payload: bytes) -> None:
         """Called by Autobahn."""
@@ -315,61 +278,7 @@ class HubProtocol(Moving, Outbound, WebSocketServerProtocol):  # type: ignore[mi
         if super().onFrameData(payload) is False:
             self._isMessageCompressed = self.utf8validateIncomingCurrentMessage = False
 
-    def wshub_last_sign(self, now: float) -> float:
-        """Called by `Keepalive`: when it last said anything, or took something of what waits for it.
-
-        While it takes nothing it may say what it will. While the service does not keep up, nothing is read from its
-        clients, and their silence says nothing.
-        """
-        if self.wshub_link.is_paused or self.wshub_move:
-            self.wshub_heard = now
-        return self.wshub_took if self.wshub_is_full else max(self.wshub_heard, self.wshub_took)
-
-    def _wshub_readable(self) -> None:
-        """Called by the poller."""
-        try:
-            data = self.wshub_receive(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.dataReceived(data)
-        else:
-            self._wshub_stop_polling()
-            self.transport.startReading()  # the reactor will meet the same, and close in its own way
-
-    def _wshub_start_polling(self) -> None:
-        if self.wshub_fd < 0 and isinstance(self.transport, Connection) and not self.transport.TLS:
-            self.wshub_fd = self.transport.fileno()
-            self.wshub_receive = self.transport.socket.recv
-            self.transport.stopReading()
-            self.factory.wshub_poller.add(self.wshub_fd, self._wshub_readable)
-
-    def _wshub_stop_polling(self) -> None:
-        if self.wshub_fd >= 0:
-            self.factory.wshub_poller.remove(self.wshub_fd)
-            self.wshub_fd = -1
-            self.wshub_set_direct(None)
-
-    def wshub_pause(self) -> None:
-        """Called by the link: the service has more than enough to read."""
-        if self.wshub_fd >= 0:
-            self.factory.wshub_poller.pause(self.wshub_fd)
-        else:
-            self.transport.pauseProducing()
-
-    def wshub_resume(self) -> None:
-        """Called by the link: the service has caught up."""
-        if self.wshub_move:
-            return  # it is read from again when it has gone
-        self.wshub_heard = self.factory.wshub_now
-        if self.wshub_fd >= 0:
-            self.factory.wshub_poller.resume(self.wshub_fd)
-        else:
-            self.transport.resumeProducing()
-
-    # Writing; the rest of it is `Outbound`'s.
+    # Sending its close frame; the rest of sending is `Outbound`'s.
 
     def wshub_may_send(self) -> bool:
         """Whether messages may still be sent: also to a client that has broken the protocol, until it is closed."""

@@ -1,4 +1,4 @@
-"""What makes a service in the seed's style go in a test: a thread, which waits for what the test does."""
+"""What makes a service of the classic style go in a test: a thread, which waits for what the test does."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ POLLS = 3  # times in a row that a service has looked into its queue in vain: so
 
 
 class ClassicDriver:
-    """Runs a service in the seed's style in a thread, and waits each time until it asks for what is next."""
+    """Runs a service of the classic style in a thread, and waits each time until it asks for what is next."""
 
     def __init__(self, cls: type[ClassicService], channel: NotingChannel) -> None:
         self._error: BaseException | None = None
@@ -76,7 +76,7 @@ class ClassicDriver:
             f"run() has not asked for its next transaction in {PATIENCE:g} seconds"
         )
         self._raise()
-        assert self._thread.is_alive() or self._clock.is_hung_up, "run() has returned: the hub takes that for a death"
+        assert not self._clock.has_ended or self._clock.is_hung_up, "run() has returned: the hub takes that for a death"
 
     def _raise(self) -> None:
         if self._error:
@@ -89,12 +89,12 @@ class _ClassicClock:
 
     def __init__(self, channel: NotingChannel) -> None:
         self.is_hung_up = False
+        self.has_ended = False
         self._inbox: queue.SimpleQueue[Transaction] = queue.SimpleQueue()
         self._time = 0.0
         self._due: float | None = None
         self._is_waiting = False
         self._polls = 0
-        self._has_ended = False
         self._changed = threading.Condition()
 
     def now(self) -> float:
@@ -150,7 +150,7 @@ class _ClassicClock:
     def end(self) -> None:
         """The service has ended."""
         with self._changed:
-            self._has_ended = True
+            self.has_ended = True
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float) -> bool:
@@ -164,4 +164,4 @@ class _ClassicClock:
         self._changed.notify_all()
 
     def _is_idle(self) -> bool:
-        return self._has_ended or ((self._is_waiting or self._polls >= POLLS) and self._inbox.empty())
+        return self.has_ended or ((self._is_waiting or self._polls >= POLLS) and self._inbox.empty())

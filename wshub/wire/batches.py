@@ -105,7 +105,7 @@ class BatchReader:
                 _, position, size = REFERENCE.unpack_from(data, start)
                 referred += size
                 if referred > ARENA_SIZE:
-                    raise WireError(f"references to {referred} bytes at once of an arena of {ARENA_SIZE}")
+                    raise WireError(f"a reference to what cannot be there: {referred} bytes at once, of {ARENA_SIZE}")
                 yield from self._read_arena(self._arena, position, size)
                 start = end
                 continue
