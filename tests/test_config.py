@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wshub import config
-from wshub.config import Settings, examples_folder, make_settings, parse_size, with_absolute_paths
+from wshub.config import Settings, examples_folder, make_settings, with_absolute_paths
+from wshub.conversion import parse_size
 from wshub.errors import ConfigError
 from wshub.wire import MAX_MESSAGE
 

@@ -20,7 +20,7 @@ from wshub import wire
 from wshub.cli import COMMANDS
 from wshub.commands.completion import find_options
 from wshub.config import Settings
-from wshub.door.first_request import SWEEP
+from wshub.door.deadlines import SWEEP
 from wshub.processes.life import KILL, TABLE, Event, State
 from wshub.processes.process import KILL_DELAY
 from wshub.service.coroutines import AsyncService

@@ -1,6 +1,8 @@
 """The hub as a whole: where it listens, and the order in which it stops."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from wshub.errors import ConfigError
 from wshub.hub import BATCH, Hub
 from wshub.monitoring.authority import PublicPort
 from wshub.testing import FakeReactor
+from wshub.wire import DATA, SYNC
 
 
 class FakePort:
@@ -170,7 +173,7 @@ class Client:
 
 
 def test_stop_in_order(listening: ListeningReactor, tmp_path: Path) -> None:
-    """First the port, then the clients with 1001, then the services, and then it is over."""
+    """First the port, then the clients, once they have their answers, with 1001, then the services; then it is over."""
     hub = make_hub(listening, tmp_path)
     hub.listen()
     hub.startService()
@@ -181,10 +184,13 @@ def test_stop_in_order(listening: ListeningReactor, tmp_path: Path) -> None:
     done: list[object] = []
     hub.stopService().addCallback(done.append)
     assert not listening.ports[0].is_listening
-    assert client.transport.value()[:4] == b"\x88\x16\x03\xe9"
     listening.turn()
     process = listening.processes[0]
-    process.read()
+    assert process.read()[-1][:2] == (SYNC, 1)
+    assert client.transport.value() == b""
+    process.send((DATA, 1, b"the answer"), (SYNC, 1, b""))
+    listening.turn()
+    assert client.transport.value()[:16] == b"\x81\x0athe answer\x88\x16\x03\xe9"
     assert not process.input_is_closed
     client.lose()
     listening.turn()
@@ -223,7 +229,12 @@ def test_stop_waits_for_no_client_for_ever(listening: ListeningReactor, tmp_path
     process.read()
     done: list[object] = []
     hub.stopService().addCallback(done.append)
-    listening.advance(4.9)
+    client.transport.clear()
+    listening.advance(2.4)
+    assert client.transport.value() == b""  # the service has not answered
+    listening.advance(0.1)
+    assert client.transport.value()[:4] == b"\x88\x16\x03\xe9"
+    listening.advance(2.4)
     listening.turn()
     process.read()
     assert not process.input_is_closed
@@ -235,6 +246,27 @@ def test_stop_waits_for_no_client_for_ever(listening: ListeningReactor, tmp_path
     assert process.input_is_closed
     process.exit()
     assert len(done) == 1
+
+
+def test_stop_that_does_not_wait_for_answers(listening: ListeningReactor, tmp_path: Path) -> None:
+    """At Ctrl-C clients are closed at once, whatever they have asked."""
+    hub = make_hub(listening, tmp_path)
+    hub.listen()
+    hub.startService()
+    client = Client(listening)
+    listening.processes[0].get_ready()
+    listening.turn()
+    client.transport.clear()
+    hub.waits_for_answers = False
+    hub.stopService()
+    assert client.transport.value()[:4] == b"\x88\x16\x03\xe9"
+
+
+def test_what_a_hub_does_not_load() -> None:
+    """Without an admin interface a hub has no library for metrics in its memory."""
+    program = "import sys, wshub.tap; print('prometheus_client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_stop_of_what_has_not_begun(listening: ListeningReactor, tmp_path: Path) -> None:
@@ -291,6 +323,7 @@ def test_clients_are_closed_in_batches(listening: ListeningReactor, tmp_path: Pa
     listening.turn()
     for client in clients:
         client.transport.clear()
+    hub.waits_for_answers = False
     hub.stopService()
 
     def closed() -> int:

@@ -28,6 +28,8 @@ class Counts:
     """Messages to clients that were not sent, by reason in a few words."""
     starts: int = 0
     """Processes that were started."""
+    restarts: int = 0
+    """Those that took the place of one that had died, or had finished; none of a reload is among them."""
     deaths: Counter[str] = field(default_factory=Counter)
     """Processes that ended without being asked to, by how."""
     reloads: int = 0

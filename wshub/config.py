@@ -8,8 +8,9 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NewType, get_type_hints
+from typing import Any, get_type_hints
 
+from wshub.conversion import Count, convert
 from wshub.door.handshake import MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE
 from wshub.door.origins import OriginPolicy
 from wshub.door.proxies import HEADERS, X_FORWARDED, Networks
@@ -24,9 +25,6 @@ MAX_WAIT = 30 * 86400
 
 DEFAULT_PORT = "12345"
 DEFAULT_FOLDER = Path("services")
-
-Count = NewType("Count", int)
-"""A setting that is a number of something, and no size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -282,63 +280,6 @@ def read_file(file: Path) -> dict[str, Any]:
         if isinstance(settings[name], Path):
             settings[name] = file.parent / settings[name]
     return settings
-
-
-def convert(wanted: Any, value: Any) -> Any:
-    """`value`, as TOML or a command line has it, as the type of a setting. Raise `ValueError` with what is expected."""
-    if wanted == tuple[str, ...]:
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, str) or (isinstance(each, int) and not isinstance(each, bool)) for each in values):
-            raise ValueError("must be a list of strings")
-        return tuple(map(str, values))
-    if wanted in (Path, Path | None):
-        if not isinstance(value, str):
-            raise ValueError("must be the path of a folder or a file, in quotes")
-        return parse_folder(value)
-    if wanted == dict[str, str]:
-        if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-            raise ValueError('must be a table of strings, such as { "/chat" = "warn" }')
-        return value
-    if wanted is bool:
-        if not isinstance(value, bool):
-            raise ValueError("must be true or false")
-        return value
-    if wanted is Count:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError("must be a whole number")
-        return value
-    if wanted is int:
-        return parse_size(value)
-    if wanted is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError("must be a number of seconds")
-        return float(value)
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return value
-
-
-def parse_size(value: str | int) -> int:
-    """A number of bytes: ``65536`` or ``"64KiB"``, ``"1MiB"``. Raise `ValueError`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    text = str(value).strip()
-    for unit, factor in (("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)):
-        if text.endswith(unit) and text[:-3].strip().isdecimal():
-            return int(text[:-3]) * factor
-    if isinstance(value, str) and text.isdecimal():
-        return int(text)
-    raise ValueError(f'must be a number of bytes such as 65536 or "64KiB", not {value!r}')
-
-
-def parse_folder(text: str) -> Path:
-    """The path that a person has written, perhaps with a ``~``. Raise `ValueError` if there can be no such path."""
-    if "\0" in text:
-        raise ValueError("must be a path, which has no NUL in it")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError(f"must be a path, and there is no home folder for {text}") from None
 
 
 def check_folder(name: str, folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import DeferredList, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -20,7 +20,7 @@ from wshub.monitoring.inspection import Inspector
 from wshub.monitoring.notify import Notifier
 from wshub.poller import Poller
 from wshub.processes.orphans import reap_orphans
-from wshub.processes.reloads import Outcome
+from wshub.processes.outcome import Outcome
 from wshub.processes.socket import GOING_AWAY, Socket
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.resource import UrlNode, make_site
@@ -45,6 +45,8 @@ class Hub(Service):
         self._websockets = HubFactory(reactor, settings, self._poller)
         site = make_site(root, settings.handshake_timeout)
         self._factory = PortFactory(reactor, settings, root, site, self._websockets)
+        self.waits_for_answers = True
+        """Whether clients get the answers to what they have asked before they are closed."""
         self.ports: list[Any] = []
         self._certificate: Certificate | None = None
         self._inspector = Inspector(reactor, self.supervisor, lambda: self._factory.admission.connection_count)
@@ -62,6 +64,7 @@ class Hub(Service):
         secure: Any = None
         if settings.tls_cert and settings.tls_key:
             self._certificate = make_certificate(settings.tls_cert, settings.tls_key)
+            self._inspector.certificate_expiry = self._certificate.expiry
             secure = self._certificate.wrap(self._factory, self._reactor)
         for name, description in zip(settings.port, settings.endpoints, strict=True):
             factory = secure if secure and name.isdecimal() else self._factory
@@ -109,6 +112,7 @@ class Hub(Service):
         self._log.info("reloading what has changed")
         if self._certificate:
             self._certificate.reload()
+            self._inspector.certificate_expiry = self._certificate.expiry
         self.supervisor.reload_changed().addCallback(self._say_what_was_reloaded)
 
     def _say_what_was_reloaded(self, outcomes: list[Outcome]) -> None:
@@ -133,14 +137,21 @@ class Hub(Service):
 
     @inlineCallbacks
     def _close_clients(self) -> Any:
+        """Whoever has asked something gets the answer first, if it comes within half of the time."""
         self._factory.close()
-        deadline = self._reactor.seconds() + self._settings.stop_timeout
+        began, patience = self._reactor.seconds(), self._settings.stop_timeout
+        if self.waits_for_answers:
+            yield self._in_batches(lambda socket: socket.wshub_finish(*GOING_AWAY))
+            yield self._wait_for_clients(began + patience / 2)
         yield self._in_batches(lambda socket: socket.wshub_close(*GOING_AWAY))
-        in_time = self._websockets.when_empty()
-        left = max(0.0, deadline - self._reactor.seconds())
-        yield in_time.addTimeout(left, self._reactor, onTimeoutCancel=lambda *_: None)
+        yield self._wait_for_clients(began + patience)
         yield self._in_batches(lambda socket: socket.wshub_drop())
         yield self._websockets.when_empty()
+
+    def _wait_for_clients(self, deadline: float) -> "Deferred[Any]":
+        """Fires when the last one has gone, or at the deadline."""
+        left = max(0.0, deadline - self._reactor.seconds())
+        return self._websockets.when_empty().addTimeout(left, self._reactor, onTimeoutCancel=lambda *_: None)
 
     @inlineCallbacks
     def _in_batches(self, end: Callable[[Socket], None]) -> Any:

@@ -13,7 +13,8 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from wshub import __version__
-from wshub.config import Settings, make_settings, parse_folder, parse_size, with_absolute_paths
+from wshub.config import Settings, make_settings, with_absolute_paths
+from wshub.conversion import parse_folder, parse_size
 from wshub.door.descriptors import raise_limit
 from wshub.errors import ConfigError
 from wshub.hub import Hub
@@ -220,6 +221,8 @@ def follow_monotonic_clock(reactor: Any) -> None:
 def take_signals(reactor: Any, hub: Hub) -> None:
     """Let the first SIGTERM or SIGINT stop the hub in order, with exit status 0, and the second end it at once.
 
+    Whoever presses Ctrl-C wants it to end now, and SIGINT does not wait for the answers of services.
+
     SIGHUP reloads what has changed. Twisted's own handlers, in whose place these come, make twistd die of the signal
     once it has stopped.
     """
@@ -230,6 +233,7 @@ def take_signals(reactor: Any, hub: Hub) -> None:
         if is_stopping:
             os._exit(128 + number)
         is_stopping = True
+        hub.waits_for_answers = number == signal.SIGTERM
         reactor.callFromThread(reactor.stop)
 
     for number in (signal.SIGTERM, signal.SIGINT):

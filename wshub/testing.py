@@ -283,6 +283,10 @@ class FakeSocket:
         """See `wshub.processes.socket.Socket`."""
         self.is_paused = False
 
+    def wshub_finish(self, code: int, reason: bytes) -> None:
+        """See `wshub.processes.socket.Socket`; its service has nothing to answer."""
+        self.wshub_close(code, reason)
+
     def wshub_close(self, code: int, reason: bytes) -> None:
         """See `wshub.processes.socket.Socket`."""
         if self.closed is None:

@@ -1,5 +1,6 @@
 """A terminal in which the shell blocks of a page are run, one after the other."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 from end_to_end.harness import LOOPBACK, eventually, processes_in
 
@@ -58,20 +60,30 @@ class Terminal:
         }
 
     def save(self, name: str, text: str) -> None:
-        """Save a file. A running hub is started again if it is a service, as `wshub dev` would do."""
+        """Save a file. If it is a service that runs, `wshub dev` reloads it; any other hub is started again."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
+        is_service = self.hub is not None and name.startswith("services/") and name.endswith(".py")
+        runs = is_service and self._state_of(f"/{file.stem}") == "running"
+        said = len(self.log)
         file.write_text(text)
-        if self.hub and name.startswith("services/") and name.endswith(".py"):
+        if is_service and self._hub_command[:2] != ["wshub", "dev"]:
             self.stop_hub()
             self._start_hub(self._hub_command)
+        elif runs:
+            self.wait_for_log("reloaded", said)  # or "not reloaded", and why
+
+    def _state_of(self, path: str) -> str | None:
+        """The state of a service, as the hub's list has it; None if it has no such service."""
+        with urlopen(f"http://127.0.0.1:{self.port}/_wshub/services.json", timeout=WAIT) as response:
+            return {each["path"]: str(each["state"]) for each in json.load(response)["services"]}.get(path)
 
     def run(self, text: str) -> None:
         """Run the lines of a shell block; those that stay in the terminal are run in the second one."""
         lines: list[str] = []
         for line in text.splitlines():
             command = line.partition("  #")[0].strip()
-            if re.match(r"wshub serve|twistd -n ", command):
+            if re.match(r"wshub (serve|dev)|twistd -n ", command):
                 self._run_in_bash(lines)
                 lines = []
                 self.stop_hub()
@@ -126,15 +138,15 @@ class Terminal:
                 stdout=stream,
                 stderr=stream,
             )
-        self.wait_for_log("listening: ")
-        match = re.search(r"listening: http://127\.0\.0\.1:(\d+)/", self.log)
+        self.wait_for_log("http://127.0.0.1:")
+        match = re.search(r"(?:listening:|serving .* at) http://127\.0\.0\.1:(\d+)/", self.log)
         assert match, self.log
         self.port = int(match[1])
 
-    def wait_for_log(self, text: str) -> None:
-        """Wait until the hub has logged `text`."""
+    def wait_for_log(self, text: str, after: int = 0) -> None:
+        """Wait until the hub has logged `text`, past the first `after` characters."""
         deadline = time.monotonic() + WAIT
-        while text not in self.log:
+        while text not in self.log[after:]:
             assert self.hub is None or self.hub.poll() is None, self.log
             assert time.monotonic() < deadline, f"the hub does not say {text!r}:\n{self.log}"
             time.sleep(0.02)

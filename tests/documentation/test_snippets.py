@@ -47,7 +47,6 @@ NOT_RUN = {
     "docs/reference/options.md#command-line": "a synopsis; tests/test_tap.py has the command lines",
     "docs/reference/wire-protocol.md#batches": "a diagram",
     "docs/reference/wire-protocol.md#batches:2": "a diagram",
-    "docs/tutorial/2-first-service.md#while-you-write": "stays in the terminal and watches files",
     "docs/tutorial/6-server.md#the-hub-under-systemd": "needs systemd and root; tests/test_deploy.py checks the unit",
     "docs/tutorial/6-server.md#nginx-and-tls": "needs root; tests/end_to_end/test_nginx.py runs nginx with that file",
     "docs/tutorial/6-server.md#or-a-container": "needs Docker",
@@ -235,6 +234,9 @@ def test_the_tutorial(terminal):
             terminal.run('! echo hello | wshub call "/chat?name=Ada"')
             assert "1011" in terminal.errors
             assert matches(block.text, terminal.log), terminal.log
+            terminal.save("services/chat.py", whole.replace("):\n", ")\n"))  # and "one that Python finds at once"
+            assert "expected ':'" in terminal.log
+            assert "not reloaded, the old process stays" in terminal.log
             terminal.save("services/chat.py", whole)
         elif block.language == "text":
             assert matches(block.text, terminal.output + terminal.log), terminal.output + terminal.log

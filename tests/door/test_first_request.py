@@ -8,7 +8,8 @@ from twisted.python.failure import Failure
 
 from wshub.config import Settings
 from wshub.door import first_request
-from wshub.door.first_request import MAX_LOGGED, SWEEP, PortFactory
+from wshub.door.deadlines import SWEEP
+from wshub.door.first_request import MAX_LOGGED, PortFactory
 from wshub.door.handshake import Head
 from wshub.door.proxies import Source
 from wshub.poller import Poller

@@ -34,7 +34,8 @@ OF_A_SERVICE = 4 if UNTRACKED else 5
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
-_ports = count(20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_ports = count(20_000 + 500 * ((os.getppid() + _WORKER) % 24))  # others than those of another run at the same time
 
 
 def find_free_port() -> int:

@@ -63,10 +63,15 @@ def look_at(hub: HubProcess, path: str) -> dict[str, Any]:
     return next(each for each in services if each["path"] == path)
 
 
+def is_not_service(label: tuple[str, str]) -> bool:
+    """Whether a label, a name and a value, comes after that of the service."""
+    return label[0] != "service"
+
+
 def measure(hub: HubProcess) -> dict[Sample, float]:
-    """The metrics, each by its name and the values of its labels."""
+    """The metrics, each by its name and the values of its labels, that of `service` first."""
     return {
-        (sample.name, tuple(sample.labels.values())): sample.value
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items(), key=is_not_service))): sample.value
         for family in text_string_to_metric_families(ask_hub(hub, "/metrics")[1])
         for sample in family.samples
     }

@@ -159,6 +159,37 @@ def test_stop_while_a_service_starts(start_hub: StartHub, tmp_path: Path) -> Non
     hub.wait()
 
 
+def test_questions_are_answered_before_it_stops(start_hub: StartHub) -> None:
+    """Fault: SIGTERM while a service has yet to read what clients have asked. Seen: every answer, then 1001."""
+    hub = start_hub()
+    hub.save(
+        "slow.py",
+        """
+        import time
+        import wshub
+
+        class Service(wshub.Service):
+            def on_message(self, client, data):
+                print("asked")
+                time.sleep(0.02)
+                client.send(data)
+        """,
+    )
+    with ExitStack() as stack:
+        clients = [stack.enter_context(hub.connect("/slow")) for _ in range(5)]
+        questions = [str(number) for number in range(10)]
+        for client in clients:
+            for question in questions:
+                client.send(question)
+        hub.wait_for_logs("asked", 5)
+        hub.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            assert [client.recv(WAIT) for _ in questions] == questions
+            assert closed_with(client)[0] == 1001
+    assert hub.wait() == 0
+    assert len(hub.search("asked")) == 50
+
+
 def test_nothing_is_lost_when_it_stops(start_hub: StartHub, tmp_path: Path) -> None:
     """What a service had sent before the stop reaches a client that takes its time to read."""
     (tmp_path / "wshub.toml").write_text('max_backlog = "16MiB"')

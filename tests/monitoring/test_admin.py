@@ -20,7 +20,7 @@ from wshub.monitoring.admin import MOST, AdminInterface, AdminSite
 from wshub.monitoring.admin_pages import AdminPages, Refusals
 from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import PERIOD, REMEMBERED, SAMPLED, Inspector
-from wshub.monitoring.metrics import Usage
+from wshub.monitoring.views import Usage
 from wshub.poller import Poller
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.testing import OPENING, FakeReactor, FakeSocket
@@ -397,7 +397,7 @@ def test_lag(hub: Hub, reactor: FakeReactor) -> None:
     assert "wshub_event_loop_lag_seconds 0.75" in hub.get("/metrics")[2]
     for _ in range(REMEMBERED):
         reactor.advance(PERIOD)
-    assert "wshub_event_loop_lag_seconds 0\n" in hub.get("/metrics")[2]
+    assert "wshub_event_loop_lag_seconds 0.0\n" in hub.get("/metrics")[2]
     hub.inspector.end()
     assert reactor.getDelayedCalls() == []
 

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from wshub.accounting import Counts
-from wshub.monitoring.metrics import STATES, HubView, ServiceView, Usage, group_codes, render
+from wshub.monitoring.metrics import group_codes, render
+from wshub.monitoring.views import STATES, HubView, ServiceView, Usage
 
 CHECKOUT = Path(__file__).parents[2]
 CHAT = ServiceView(
@@ -45,6 +46,7 @@ HUB = HubView(
     usage=Usage(2 << 20, 3.5),
     counts=Counts(refused=Counter({"not found": 11})),
     services=(CHAT, IDLE),
+    certificate_expiry=1795476470.25,
 )
 
 
@@ -71,6 +73,7 @@ def read(hub: HubView) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         ("process_start_time_seconds", {}, 1795476469.5),
         ("process_cpu_seconds_total", {}, 3.5),
         ("wshub_memory_bytes", {}, 2 << 20),
+        ("wshub_certificate_expiry_seconds", {}, 1795476470.25),
         ("wshub_clients", {"service": "/chat"}, 3),
         ("wshub_clients", {"service": "/idle"}, 0),
         ("wshub_opened_total", {"service": "/chat"}, 5),
@@ -129,6 +132,7 @@ def test_what_has_no_process_uses_nothing() -> None:
     samples = read(HubView("1", ("/chat is failed",), 0.0, 0, 0.0, None, Counts(), (IDLE,)))
     names = {name for name, _ in samples}
     assert not names & {"wshub_service_memory_bytes", "wshub_service_cpu_seconds_total", "wshub_memory_bytes"}
+    assert "wshub_certificate_expiry_seconds" not in names
     assert samples["wshub_ready", frozenset()] == 0
 
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from wshub.monitoring.metrics import Usage
 from wshub.monitoring.procfs import PAGE, TICKS, parse_usage, read_usage
+from wshub.monitoring.views import Usage
 
 STAT = "4711 (a) S (b) S 1 4711 4711 0 -1 4194560 1 2 3 4 {utime} {stime} 0 0 20 0 1 0 100 1000 250"
 

@@ -10,12 +10,12 @@ import pytest
 from wshub.config import Settings
 from wshub.errors import HttpError, HubStopping, ServiceNotFound, ServiceReplaced, ServiceUnavailable
 from wshub.poller import Poller
-from wshub.processes import reloads
+from wshub.processes import handover, reloads
 from wshub.processes.generations import CLOSE_INTERVAL, LEAST_BATCH
 from wshub.processes.life import State
 from wshub.processes.link import ServiceLink
+from wshub.processes.outcome import Outcome
 from wshub.processes.pending import Accepted
-from wshub.processes.reloads import Outcome
 from wshub.processes.run import NO_FILE, fingerprint
 from wshub.processes.socket import RELOADED
 from wshub.processes.supervisor import ServiceSupervisor
@@ -126,6 +126,7 @@ def test_the_old_process_serves_until_the_new_one_is_ready(reloaded: Reloaded, l
     assert [link.name for link in reloaded.supervisor.links] == ["/echo", "/echo"]
     assert "[wshub#info] reloaded /echo in 0.25 s; 1 client may stay with the old process for 30 s" in log
     assert (reloaded.counts.reloads, reloaded.counts.failed_reloads) == (1, 0)
+    assert (reloaded.counts.starts, reloaded.counts.restarts) == (2, 0)
 
 
 def test_the_old_process_finishes_with_its_last_client(reloaded: Reloaded, log: list[str]) -> None:
@@ -631,13 +632,13 @@ def test_many_clients_go_some_at_a_time(reloaded: Reloaded, monkeypatch: pytest.
     reloaded.edit()
     reloaded.reactor.processes[-1].get_ready(resumes="yes")
     begun = []
-    begin = reloads._Moving.begin
+    begin = handover.HandOver.begin
 
     def note(self: Any, most: int) -> bool:
         begun.append(sum(bool(socket.moves) for socket in sockets))
         return begin(self, most)
 
-    monkeypatch.setattr(reloads._Moving, "begin", note)
+    monkeypatch.setattr(handover.HandOver, "begin", note)
     reloaded.reactor.turn()
     assert begun == [0, 2, 4]
     assert all(socket.moves for socket in sockets)

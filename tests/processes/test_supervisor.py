@@ -418,7 +418,7 @@ def test_starts_and_deaths_are_counted(supervised: Supervised) -> None:
         process.exit(by_signal=signal.SIGKILL)
         supervised.reactor.advance(2)
     counts = supervised.supervisor.accounting.service("/echo")
-    assert counts.starts == 2
+    assert (counts.starts, counts.restarts) == (2, 1)
     assert counts.deaths == {"it ended by signal SIGKILL": 2}
 
 

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from wshub.accounting import Counts
 from wshub.config import Settings
-from wshub.door.first_request import MAX_EARLY, SWEEP, PortFactory
+from wshub.door.deadlines import SWEEP
+from wshub.door.first_request import MAX_EARLY, PortFactory
 from wshub.poller import Poller
 from wshub.processes.life import Event
 from wshub.processes.pending import ENDED, LATE, LEFT

@@ -84,7 +84,13 @@ def prepare(wants_console: bool, reactor: Any, hub: Hub) -> None:
     if sys.stdout.isatty():
         reactor.addSystemEventTrigger("before", "shutdown", sys.stdout.write, "\n")  # after the terminal's ^C
     if wants_console and console:
-        reactor.callWhenRunning(reactor.callInThread, webbrowser.open, console)
+        reactor.callWhenRunning(reactor.callInThread, open_in_browser, console)
+
+
+def open_in_browser(url: str) -> None:
+    """Open a page; say so if there is nothing to open it with."""
+    if not webbrowser.open(url):
+        print("there is no browser that could be opened here: go to the console's address", flush=True)
 
 
 def format_line(style: Style, event: LogEvent) -> str | None:

@@ -4,7 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from wshub.config import Settings, make_settings, parse_folder
+from wshub.config import Settings, make_settings
+from wshub.conversion import parse_folder
 from wshub.errors import ConfigError, ServiceNotFound
 from wshub.routing import Route, ServiceFolder, parse_route, split_path
 

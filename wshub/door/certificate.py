@@ -46,6 +46,8 @@ class Certificate:
         self._chain = chain
         self._key = key
         self._options: CertificateOptions | None = None
+        self.expiry = 0.0
+        """Until when it is valid, in seconds of Unix time."""
         self._log = Logger(namespace="wshub")
 
     def load(self) -> str:
@@ -73,7 +75,7 @@ class Certificate:
             options.getContext()
         except Exception as error:  # OpenSSL's own policy, such as the size of keys
             raise ConfigError(f"tls_cert: OpenSSL does not take {self._chain}: {error}") from None
-        self._options = options
+        self._options, self.expiry = options, own.not_valid_after_utc.timestamp()
         described = describe(own)
         if own.not_valid_after_utc < datetime.now(UTC):
             self._log.warn("the certificate in {file} has expired: {described}", file=self._chain, described=described)

@@ -27,6 +27,7 @@ from zope.interface import implementer
 from wshub.accounting import Counts
 from wshub.config import Settings
 from wshub.door.admission import Admission, Entry
+from wshub.door.deadlines import Deadlines
 from wshub.door.descriptors import is_short_for_connections
 from wshub.door.handshake import (
     PHRASES,
@@ -58,7 +59,6 @@ from wshub.sockets.factory import HubFactory
 from wshub.throttle import LineThrottle
 
 MAX_EARLY = 64 << 10  # bytes that a client may send before it has its answer; RFC 6455, section 4.1, allows none
-SWEEP = 0.25  # seconds; a late request may be this much later still
 MAX_LOGGED = 200  # bytes of a path in the log
 DEALT_WITH = Source("", 0)  # in the place of a client's address once nobody here needs it any more
 
@@ -85,7 +85,7 @@ class FirstRequest(Protocol):
         peer = transport.getPeer()
         scheme = "https" if ISSLTransport.providedBy(transport) else None
         self.entry = Entry(Source(getattr(peer, "host", ""), getattr(peer, "port", 0), scheme))
-        self.factory.expect(self)
+        self.factory.deadlines.expect(self)
         try:
             self.factory.admission.enter(self.entry, is_short_for_connections(get_descriptor(transport)))
         except HttpError as error:
@@ -115,7 +115,7 @@ class FirstRequest(Protocol):
             self._refuse(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.forget(self)
+        self.factory.deadlines.forget(self)
         self.factory.admission.leave(self.entry)
         self._stop_asking(LEFT)
         self._link = None
@@ -146,7 +146,7 @@ class FirstRequest(Protocol):
         except (ServiceFailed, ServiceCrashing) as error:
             self._refuse(error, self.factory.accounting.service(format_route(node.route)))
             return
-        self.factory.forget(self)
+        self.factory.deadlines.forget(self)
         self._data = self._data[end:]
         self._wait(link, request)
 
@@ -214,7 +214,7 @@ class FirstRequest(Protocol):
                 self._deadline.cancel()
 
     def _hand_over(self, successor: Any) -> None:
-        self.factory.forget(self)
+        self.factory.deadlines.forget(self)
         self._successor, data, self._data, self._head = successor, bytes(self._data), bytearray(), None
         self.entry.source = DEALT_WITH
         self.dataReceived = successor.dataReceived  # type: ignore[method-assign]
@@ -229,7 +229,7 @@ class FirstRequest(Protocol):
         """
         self._is_refused = True
         self._data.clear()
-        self.factory.expect(self)  # to be gone, this time: a TLS connection ends only when both sides say so
+        self.factory.deadlines.expect(self)  # to be gone, this time: a TLS connection ends only when both sides say so
         if not is_counted:
             (counts or self.factory.accounting.hub).refused[describe_reason(error)] += 1
         self.factory.note(self.entry.source, self._head, describe_reason(error), f"{error.status}, {error}")
@@ -260,28 +260,17 @@ class PortFactory(ServerFactory):
         self.site = site
         self.websockets = websockets
         self.call_later = reactor.callLater
+        self.deadlines = Deadlines(reactor, settings.handshake_timeout)
+        """Who is to have sent a request; and who has been refused, and is to be gone."""
         self.is_closing = False
         """Whether the hub is stopping: nothing becomes a WebSocket any more."""
         self._reactor = reactor
-        self._deadlines: dict[FirstRequest, float] = {}  # the next one first, as all have the same time
-        self._sweeper: Any = None
         self._throttle = LineThrottle()
         self._log = Logger(namespace="wshub")
 
     def acceptableProtocols(self) -> list[bytes]:
         """Called by Twisted's TLS: what to agree to when a client offers protocols (ALPN), as browsers do."""
         return [b"http/1.1"]
-
-    def expect(self, connection: FirstRequest) -> None:
-        """Something is due from now on: the first request of a new connection, or the end of one that was refused."""
-        self._deadlines.pop(connection, None)
-        self._deadlines[connection] = self._reactor.seconds() + self.settings.handshake_timeout
-        if self._sweeper is None:
-            self._sweeper = self._reactor.callLater(SWEEP, self._sweep)
-
-    def forget(self, connection: FirstRequest) -> None:
-        """It has come, or will not."""
-        self._deadlines.pop(connection, None)
 
     def note(self, source: Source, head: Head | None, reason: str, said: str) -> None:
         """Log a line about a connection that is refused, unless there are too many of its kind.
@@ -303,20 +292,7 @@ class PortFactory(ServerFactory):
     def close(self) -> None:
         """Close every connection whose first request has not come, and let no other become a WebSocket."""
         self.is_closing = True
-        for connection in list(self._deadlines):
-            connection.transport.abortConnection()
-        if self._sweeper:
-            self._sweeper.cancel()
-            self._sweeper = None
-
-    def _sweep(self) -> None:
-        now = self._reactor.seconds()
-        for connection, deadline in list(self._deadlines.items()):
-            if deadline > now:
-                break
-            self.forget(connection)
-            connection.close_late()
-        self._sweeper = self._reactor.callLater(SWEEP, self._sweep) if self._deadlines else None
+        self.deadlines.close()
 
 
 def describe_reason(error: HttpError) -> str:

@@ -7,6 +7,7 @@ descriptor for it; if not, the port is not watched for a while, and whoever conn
 
 import errno
 import os
+import re
 from functools import partial
 from typing import Any
 
@@ -82,7 +83,8 @@ def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any
         reason = getattr(error, "strerror", None) or str(error)
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             reason += describe_holder(getattr(failure.value, "port", None))
-        raise ConfigError(f"cannot listen at {description}: {reason}; choose another with --{setting}")
+        where = describe_endpoint(description)
+        raise ConfigError(f"cannot listen at {where}: {reason}; choose another with --{setting}")
     port = ports[0]
     if hasattr(port, "socket"):
         port.socket.listen(BACKLOG)
@@ -92,6 +94,15 @@ def open_port(reactor: Any, description: str, factory: Any, setting: str) -> Any
     if hasattr(port, "doRead"):
         PatientPort(reactor, port)
     return port
+
+
+def describe_endpoint(description: str) -> str:
+    """Where somebody wants to listen, in words if it is a port of TCP."""
+    tcp = re.fullmatch(r"tcp:(\d+)(?::interface=(.+))?", description)
+    if not tcp:
+        return description
+    port, host = tcp.groups()
+    return f"port {port}" + (f" of {host.replace(chr(92), '')}" if host else "")
 
 
 def describe_address(address: Any, scheme: str = "http") -> str:

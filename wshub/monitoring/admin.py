@@ -4,7 +4,7 @@ What it answers is in `wshub.monitoring.admin_pages`.
 """
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import connectionDone
@@ -17,10 +17,12 @@ from wshub.config import Settings
 from wshub.door.admission import Admission
 from wshub.door.ports import describe_address, open_port
 from wshub.monitoring.admin_endpoint import parse_admin
-from wshub.monitoring.admin_pages import AdminPages, Refusals
 from wshub.monitoring.authority import PublicPort, console_origins
 from wshub.monitoring.inspection import Inspector
 from wshub.resource import OneRequestChannel
+
+if TYPE_CHECKING:
+    from wshub.monitoring.admin_pages import Refusals
 
 MOST = 32  # connections at once; programs that ask have one each, and a browser six
 
@@ -54,6 +56,9 @@ class AdminInterface:
     def listen(self) -> None:
         """Listen, if that is wanted. Raise `ConfigError` if the endpoint cannot be had."""
         if self._endpoint:
+            # Not before: it takes the hub megabytes, with the console and what writes the metrics.
+            from wshub.monitoring.admin_pages import AdminPages, Refusals  # noqa: PLC0415
+
             refusals = Refusals(self._reactor, self._inspector.accounting)
             pages = AdminPages(self._inspector, self.token, refusals, self.public_ports, self._admission)
             site = AdminSite(pages, self._timeout, refusals)
@@ -121,7 +126,7 @@ class AdminSite(Site):
     noisy = False
     displayTracebacks = False
 
-    def __init__(self, pages: Resource, timeout: float, refusals: Refusals) -> None:
+    def __init__(self, pages: Resource, timeout: float, refusals: "Refusals") -> None:
         super().__init__(pages, timeout=timeout)
         self.protocol = AdminChannel  # type: ignore[method-assign,assignment]
         self.connection_count = 0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wshub.monitoring.metrics import HubView, ServiceView
+from wshub.monitoring.views import HubView, ServiceView
 from wshub.recent import Recent
 
 
@@ -35,7 +35,7 @@ def describe_service(view: ServiceView) -> dict[str, Any]:
         "sent": counts.messages_out,
         "dropped": dict(counts.dropped),
         "starts": counts.starts,
-        "restarts": max(0, counts.starts - 1),
+        "restarts": counts.restarts,
         "deaths": dict(counts.deaths),
         "reloads": counts.reloads,
         "failed_reloads": counts.failed_reloads,

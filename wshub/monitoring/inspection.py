@@ -11,8 +11,8 @@ from typing import Any
 import wshub
 from wshub.accounting import Accounting, Counts
 from wshub.errors import ServiceNotFound
-from wshub.monitoring.metrics import HubView, ServiceView, Usage
 from wshub.monitoring.procfs import read_usage
+from wshub.monitoring.views import HubView, ServiceView, Usage
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.recent import Sample
 from wshub.routing import Route, format_route, parse_route
@@ -26,6 +26,9 @@ MOST_READ = 50  # processes that are looked at for one answer: each takes 0.02 t
 
 class Inspector:
     """Looks at a hub. `begin` and `end` say when it listens."""
+
+    certificate_expiry: float | None = None
+    """Until when the certificate of the hub's own is valid, in seconds of Unix time, if it has one."""
 
     def __init__(self, reactor: Any, supervisor: ServiceSupervisor, count_connections: Any) -> None:
         self._reactor = reactor
@@ -98,6 +101,7 @@ class Inspector:
             usage=read_usage("self"),
             counts=self.supervisor.accounting.hub,
             services=self.look_at_services(everything),
+            certificate_expiry=self.certificate_expiry,
         )
 
     def _read_usages(self) -> None:

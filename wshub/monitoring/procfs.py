@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from wshub.monitoring.metrics import Usage
+from wshub.monitoring.views import Usage
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wshub.errors import ServiceNotFound
-from wshub.processes.reloads import UNKNOWN, Outcome
+from wshub.processes.outcome import UNKNOWN, Outcome
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.routing import Route, parse_route, split_path
 

@@ -6,7 +6,6 @@ Clients of the old process go on with the new one if its class `resumes` them; e
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,38 +16,23 @@ from twisted.logger import Logger
 from wshub.errors import ServiceNotFound, ServiceReplaced
 from wshub.poller import Poller
 from wshub.processes.generations import CLOSE_INTERVAL, Standing, Turn, batch_size
+from wshub.processes.handover import BATCH, HandOver
 from wshub.processes.life import Event, State
 from wshub.processes.link import ServiceLink
+from wshub.processes.outcome import (
+    FAILED,
+    IDLE,
+    RELOADED_WELL,
+    REMOVED,
+    SUPERSEDED,
+    UNKNOWN,
+    Outcome,
+    count,
+    describe,
+)
 from wshub.processes.run import Run
 from wshub.processes.socket import RELOADED, Socket
 from wshub.routing import Route, ServiceFolder, format_route
-from wshub.terminal import escape
-
-RELOADED_WELL, FAILED, SUPERSEDED = "reloaded", "failed", "superseded"
-REMOVED, IDLE, UNKNOWN = "removed", "idle", "unknown"
-BATCH = 256  # clients that begin to go to another process in one turn
-
-Find = Callable[[], ServiceLink | None]
-"""Which process clients go to."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the wish to reload a service."""
-
-    service: str
-    """Its route, as people write it."""
-    result: str
-    """``reloaded``; ``failed``; ``superseded`` by another wish; ``removed``: its file is gone; ``idle``: it does not
-    run, and its next client starts it; ``unknown``: there is no such service."""
-    why: str = ""
-    """Why it failed, in a line."""
-    seconds: float = 0.0
-    """How long the new process took to get ready."""
-    clients: int = 0
-    """How many the old one had then."""
-    handed_over: bool = False
-    """Whether they go on with the new one."""
 
 
 class Starter(Protocol):
@@ -198,13 +182,12 @@ class Reloads:
         """Called when one has ended before it was ready that had become the current one by then."""
         if run in self._asked:
             run.link.counts.failed_reloads += 1
-            self._tell(run, Outcome(run.name, FAILED, last_line(run.link) or said))
+            self._tell(run, Outcome(run.name, FAILED, run.last_line or said))
 
     def _fail(self, run: Run, said: str) -> None:
-        link = run.link
-        link.counts.failed_reloads += 1
-        log_traceback(self._log, run.name, link, f"not reloaded, the old process stays: {said}")
-        self._tell(run, Outcome(run.name, FAILED, last_line(link) or said))
+        run.link.counts.failed_reloads += 1
+        run.log_failure(self._log, f"not reloaded, the old process stays: {said}")
+        self._tell(run, Outcome(run.name, FAILED, run.last_line or said))
 
     def take_next(self, route: Route) -> Run | None:
         """Called when the current process has ended: the next one, if it is on its way already, is the current one."""
@@ -239,10 +222,10 @@ class Reloads:
             link.on_open = lambda socket: self._poller.at_end_of_turn(
                 lambda: socket.wshub_hand_over(find, lambda _: None)
             )
-            moving = _Moving(self._log, outcome, list(link.sockets.values()), find)
+            moving = HandOver(self._log, outcome, list(link.sockets.values()), find)
             self._poller.at_end_of_turn(lambda: self._hand_over_some(moving))
 
-    def _hand_over_some(self, moving: "_Moving") -> None:
+    def _hand_over_some(self, moving: "HandOver") -> None:
         """Called at the end of a turn, with clients of the turns between served as ever."""
         if moving.begin(BATCH):
             self._reactor.callLater(0, self._poller.at_end_of_turn, lambda: self._hand_over_some(moving))
@@ -299,59 +282,3 @@ class Reloads:
         if not clients:
             return ""
         return f"; {count(clients)} may stay with the old process for {self._timeout:g} s"
-
-
-class _Moving:
-    """Counts the clients that go from one process to the next, to say so in one line when all have gone, or stayed."""
-
-    def __init__(self, log: Logger, outcome: Outcome, sockets: list[Socket], find: Find) -> None:
-        self._log = log
-        self._outcome = outcome
-        self._find = find
-        self._to_begin = sockets
-        self._left = len(sockets)
-        self._went = 0
-        if not sockets:  # there are requests alone
-            self._say()
-
-    def begin(self, most: int) -> bool:
-        """Let so many begin to go. Return whether there are more."""
-        some, self._to_begin = self._to_begin[:most], self._to_begin[most:]
-        for socket in some:
-            socket.wshub_hand_over(self._find, self._is_done)
-        return bool(self._to_begin)
-
-    def _is_done(self, went: bool) -> None:
-        self._left -= 1
-        self._went += went
-        if not self._left:
-            self._say()
-
-    def _say(self) -> None:
-        self._log.info("{text}, {n} handed over", text=describe(self._outcome), n=count(self._went))
-
-
-def describe(outcome: Outcome) -> str:
-    """An outcome as the log has it."""
-    return f"reloaded {outcome.service} in {outcome.seconds:.2f} s"
-
-
-def count(clients: int) -> str:
-    """So many clients, in words."""
-    return "1 client" if clients == 1 else f"{clients} clients"
-
-
-def last_line(link: ServiceLink) -> str:
-    """What a process that did not start said last."""
-    return escape(link.traceback.strip().rpartition("\n")[2])
-
-
-def log_traceback(log: Logger, name: str, link: ServiceLink, text: str) -> None:
-    """Say in the log that a process did not start, and why in its own words."""
-    log.error("{name}: {text}", name=name, text=text)
-    link.counts.last_error = last_line(link) or link.counts.last_error
-    if link.counts.recent and link.traceback:
-        link.counts.recent.add_traceback(time.time(), "\n".join(map(escape, link.traceback.splitlines())))
-    link.counts.note(time.time(), text)
-    for line in link.traceback.splitlines():
-        log.error("{name}: {line}", name=name, line=escape(line))

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from wshub.processes.generations import Standing, Turn, after
 from wshub.processes.link import ServiceLink
 from wshub.processes.process import ServiceProcess
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, format_route
+from wshub.terminal import escape
 
 Fingerprint = tuple[int, int, int]
 NO_FILE: Fingerprint = (0, 0, 0)
@@ -70,6 +73,22 @@ class Run:
     def has_changed(self) -> bool:
         """Whether any of its files is another now."""
         return any(fingerprint(file) != known for file, known in self.files.items())
+
+    @property
+    def last_line(self) -> str:
+        """What a process that did not start said last."""
+        return escape(self.link.traceback.strip().rpartition("\n")[2])
+
+    def log_failure(self, log: Logger, text: str) -> None:
+        """Say in the log that the process did not start, and why in its own words."""
+        counts, lines = self.link.counts, [escape(line) for line in self.link.traceback.splitlines()]
+        log.error("{name}: {text}", name=self.name, text=text)
+        counts.last_error = self.last_line or counts.last_error
+        if counts.recent and lines:
+            counts.recent.add_traceback(time.time(), "\n".join(lines))
+        counts.note(time.time(), text)
+        for line in lines:
+            log.error("{name}: {line}", name=self.name, line=line)
 
     def cancel_timers(self) -> None:
         """What it waited for has happened, or will not."""

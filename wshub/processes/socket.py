@@ -39,5 +39,8 @@ class Socket(Protocol):
     def wshub_drop(self) -> None:
         """End the connection at once."""
 
+    def wshub_finish(self, code: int, reason: bytes) -> None:
+        """Close it once the service has answered what its client has said. Nothing happens if it is closing."""
+
     def wshub_close(self, code: int, reason: bytes) -> None:
         """Begin the closing handshake. Nothing happens if it has begun."""

@@ -21,17 +21,18 @@ from wshub.errors import (
     ServiceFailed,
     ServiceNotFound,
     ServiceReplaced,
-    ServiceUnavailable,
 )
 from wshub.poller import Poller
 from wshub.processes.confinement import make_confinement
+from wshub.processes.eager import EagerServices
 from wshub.processes.generations import Standing
+from wshub.processes.idleness import Idleness
 from wshub.processes.life import Event, State
-from wshub.processes.lifetime import is_eager
 from wshub.processes.link import ServiceLink
+from wshub.processes.outcome import Outcome
 from wshub.processes.process import ServiceProcess
 from wshub.processes.records import Records
-from wshub.processes.reloads import Outcome, Reloads, log_traceback
+from wshub.processes.reloads import Reloads
 from wshub.processes.restart import RestartPolicy
 from wshub.processes.run import Fingerprint, Run, fingerprint
 from wshub.processes.warden import Warden
@@ -62,7 +63,6 @@ class ServiceSupervisor:
         self.accounting = Accounting(keeps_recent=bool(settings.admin))
         self.warden = Warden()
         self._confinement = make_confinement(settings, environ)
-        self._eager = [find_service(settings.document_root, path) for path in settings.eager]
         self._reactor = reactor
         self._poller = poller
         self._settings = settings
@@ -73,12 +73,9 @@ class ServiceSupervisor:
         self._records = Records(make_policy, chance)
         self._runs: dict[ServiceLink, Run] = {}
         """Those whose process has not exited."""
-        self._retiring: dict[Route, ServiceProcess] = {}
-        """Those that were asked to finish: no other of the same route is started before they have."""
-        self._again: dict[Route, Any] = {}
-        """Calls that will start a service without a client."""
-        self._read: dict[Path, Fingerprint] = {}
-        """Sources that were found not to be eager, as they were then."""
+        self._idleness = Idleness(reactor, self.uninstall)
+        eager = [find_service(settings.document_root, path) for path in settings.eager]
+        self._eager = EagerServices(reactor, self.tree.folder, eager, self.link)
         self._is_stopping = False
         self._log = Logger(namespace="wshub")
 
@@ -130,26 +127,17 @@ class ServiceSupervisor:
     @property
     def eager(self) -> list[Route]:
         """Those that run as soon as the hub does."""
-        return self._eager
+        return self._eager.routes
 
     def process(self, route: Route) -> ServiceProcess | None:
         """The process that serves `route`, or that is about to finish; None if there is none."""
         link = self.tree.get(route)
         run = self._runs.get(link) if link else None
-        return run.process if run else self._retiring.get(route)
+        return run.process if run else self._idleness.retiring.get(route)
 
     def start(self) -> None:
         """Start the services that run without clients: those of the setting, and those that declare it."""
-        for route in self.tree.folder.routes():
-            if route not in self._eager and self._has_become_eager(self.tree.folder.module(route)):
-                self._eager.append(route)
-        for route in self._eager:
-            self._start_again(route)
-
-    def _has_become_eager(self, module: Path) -> bool:
-        """Read the source, unless it is as it was the last time: with many files that takes seconds."""
-        before, self._read[module] = self._read.get(module), fingerprint(module)
-        return before != self._read[module] and is_eager(module)
+        self._eager.start()
 
     def reload_changed(self) -> "Deferred[list[Outcome]]":
         """Reload the services whose files have changed, and start the eager ones that do not run; when all is done."""
@@ -167,15 +155,13 @@ class ServiceSupervisor:
         if route in self.current or not self.tree.exists(route) or self.state(route)[0] == "idle":
             return self.reloads.reload(route)
         self._records.forget(route)  # it has failed, or ended, or died too often: that is forgotten
-        self._start_again(route)
+        self._eager.start_one(route)
         return self.reloads.when_ready(self.current[route]) if route in self.current else self.reloads.reload(route)
 
     def stop(self) -> "Deferred[Any]":
         """Let every service finish. The result fires when no process is left."""
         self._is_stopping = True
-        for call in self._again.values():
-            call.cancel()
-        self._again.clear()
+        self._eager.stop()
         self.reloads.stop()
         for link in self.links:
             link.happen(Event.STOP)
@@ -190,7 +176,7 @@ class ServiceSupervisor:
         """Have a link at once, and its process as soon as it may be, within `seconds`."""
         run = self.make_run(route, module)
         self.install(run)
-        if predecessor := self._retiring.get(route):
+        if predecessor := self._idleness.retiring.get(route):
             predecessor.exited.addCallback(lambda _: self.spawn(run))
         elif seconds:
             run.timers.append(self._reactor.callLater(seconds, self.spawn, run))
@@ -231,6 +217,8 @@ class ServiceSupervisor:
             link.failure = ServiceCrashing(1)
             link.happen(Event.EXITED)
             return
+        if run.standing is Standing.CURRENT and link.counts.starts:
+            link.counts.restarts += 1
         link.counts.starts += 1
         run.began, run.began_at = self._reactor.seconds(), time.time_ns()
         self._runs[link] = run
@@ -245,20 +233,6 @@ class ServiceSupervisor:
     def _forget(self, run: Run, group: int) -> None:
         del self._runs[run.link]
         self.warden.end(group)
-
-    def _start_again(self, route: Route) -> None:
-        """Start a service for nobody in particular, as soon as it may be."""
-        self._again.pop(route, None)
-        try:
-            self.link(route)
-        except ServiceCrashing as error:
-            self._start_after(route, error.retry_after)
-        except ServiceUnavailable:
-            pass  # the log has it
-
-    def _start_after(self, route: Route, seconds: float) -> None:
-        if not self._is_stopping and route not in self._again:
-            self._again[route] = self._reactor.callLater(seconds, self._start_again, route)
 
     # Running.
 
@@ -302,36 +276,8 @@ class ServiceSupervisor:
             )
             process.on_sign_of_life = watchdog.hear
         seconds = self._settings.idle_timeout if declared.idle_timeout is None else declared.idle_timeout
-        if seconds and declared.restart != "permanent" and run.route not in self._eager:
-            link.on_empty = lambda: self._wait_for_client(run, seconds)
-            link.on_empty()
-
-    def _wait_for_client(self, run: Run, seconds: float) -> None:
-        if run.link.state is State.READY:
-            if run.idle and run.idle.active():
-                run.idle.reset(seconds)
-            else:
-                run.idle = self._reactor.callLater(seconds, self._retire, run, seconds)
-
-    def _retire(self, run: Run, seconds: float) -> None:
-        """Ask a service to finish that has no clients. Whoever comes now waits for the next process."""
-        if run.link.client_count:
-            return  # until it is empty again
-        if run.link.is_paused:  # it is busy with what its last clients said, and others may wait for that
-            self._wait_for_client(run, seconds)
-            return
-        process, route = run.process, run.route
-        assert process is not None
-        self._log.info("{name}: finishes, because it has no clients", name=run.name)
-        run.link.counts.note(time.time(), "finishes, because it has no clients")
-        self.uninstall(route)
-        self._retiring[route] = process
-        process.exited.addCallback(lambda _: self._has_retired(route, process))
-        run.link.happen(Event.STOP)
-
-    def _has_retired(self, route: Route, process: ServiceProcess) -> None:
-        if self._retiring.get(route) is process:  # and not one that has been reloaded meanwhile, and is idle in turn
-            del self._retiring[route]
+        if seconds and declared.restart != "permanent" and run.route not in self.eager:
+            self._idleness.watch(run, seconds)
 
     # Ending.
 
@@ -341,16 +287,16 @@ class ServiceSupervisor:
         said = describe_end(event, how)
         link.counts.deaths[said] += 1
         if link.state is State.FAILED:
-            log_traceback(self._log, name, link, f"does not start until its file changes: {said}")
+            run.log_failure(self._log, f"does not start until its file changes: {said}")
             self.reloads.current_has_failed(run, said)
             return
         wait = self._records.about(run.route, run.file).policy.seconds_to_wait(self._reactor.seconds())
-        restart, is_eager = link.declared.restart, run.route in self._eager
+        restart, is_eager = link.declared.restart, run.route in self.eager
         if restart == "temporary":
             then = "It is not started again until its file changes."
         elif restart == "permanent" or (is_eager and not is_normal):
             then = f"It is started anew in {wait:.1f} seconds."
-            self._start_after(run.route, wait)
+            self._eager.start_after(run.route, wait)
         elif wait > PATIENCE:
             then = f"A client that comes within {wait:.0f} seconds is told to come again."
         else:

@@ -17,8 +17,6 @@ from wshub.processes.link import ServiceLink
 from wshub.processes.pending import Accepted
 from wshub.sockets.deflate import Deflater
 from wshub.sockets.keepalive import SLOT, Keepalive
-from wshub.sockets.moving import Moving
-from wshub.sockets.outbound import Outbound
 from wshub.sockets.websocket import HubProtocol
 from wshub.terminal import escape
 from wshub.throttle import LineThrottle
@@ -160,7 +158,7 @@ class HubFactory(WebSocketServerFactory):
         model.factory = self
         model._connectionMade()
         self.countConnections = 0
-        ours = {*vars(HubProtocol), *vars(Moving), *vars(Outbound), "factory"}
+        ours = {"factory"}.union(*(vars(each) for each in HubProtocol.__mro__ if each.__module__.startswith("wshub.")))
         attributes = {name: value for name, value in vars(model).items() if name not in ours}
         limits = (self.wshub_settings.max_message_size, self.wshub_settings.max_frame_size)
         attributes["wshub_max_plain"] = min(filter(None, limits))

@@ -80,6 +80,8 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
     """What its service has said to the request, if it was asked."""
     wshub_failure: tuple[int, str] | None = None
     """Close code and reason, once the client has broken the protocol."""
+    wshub_parting: tuple[int, bytes] | None = None
+    """Close code and reason, once it is to be closed as soon as its service has answered."""
     closeHandshakeTimeout: float
     wshub_end: Any = None
     """The timer that drops a connection which does not get rid of its last bytes."""
@@ -222,6 +224,9 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
         """Called by the link: the service has answered."""
         if self.wshub_move:
             self.wshub_go()
+        if parting := self.wshub_parting:
+            self.wshub_parting = None
+            self.wshub_close(*parting)
         if self.wshub_failure and self._wshub_is_failing():
             self.state = self.STATE_OPEN
             super()._fail_connection(*self.wshub_failure)
@@ -292,6 +297,12 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
                 self.wshub_go()  # no further than here, to hear the client's answer
         else:
             self.wshub_synced()  # if it waits for the service: that has said its last
+
+    def wshub_finish(self, code: int, reason: bytes) -> None:
+        """Called by the hub when it stops."""
+        if self.state == self.STATE_OPEN:
+            self.wshub_parting = code, reason
+            self.wshub_link.sync(self.wshub_id)
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Send a close frame, ours or Autobahn's; nothing comes after it."""
