@@ -24,7 +24,7 @@ COMMANDS = {
     "serve": "run the hub in this terminal, with the options of twistd wshub",
     "dev": "serve a folder of services, and reload what is saved",
     "reload": "let a running hub reload services",
-    "routes": "list the services of a folder: URL, style and file",
+    "routes": "list the services of a folder, and what a hub does with them",
     "check": "start every service once and say what is wrong",
     "new": "write a service and its test from a template",
     "call": "connect to a WebSocket: type lines, see messages",

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from wshub.cli import main
+from wshub.commands import routes
 from wshub.commands.new import write_new
 from wshub.commands.styles import STYLES
 from wshub.errors import ConfigError
@@ -17,6 +18,12 @@ def folder(tmp_path, monkeypatch):
     """The current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch):
+    """Whatever listens at the usual port of this machine is not asked."""
+    monkeypatch.setattr(routes, "ask_hub", lambda settings, port: None)
 
 
 @pytest.fixture
@@ -49,8 +56,15 @@ def test_routes_as_json(services, capsys):
     (services / "broken.py").write_text("x = 1")
     assert main(["routes", "--json", "-d", "services"]) == 0
     listing = json.loads(capsys.readouterr().out)
-    assert listing[0] == {"path": "/broken", "file": "broken.py", "style": None, "problem": "no class Service"}
-    assert listing[-1] == {"path": "/one", "file": "one.py", "style": "handlers", "problem": None}
+    unknown = {"state": None, "clients": None}
+    assert listing[0] == {
+        "path": "/broken",
+        "file": "broken.py",
+        "style": None,
+        "problem": "no class Service",
+        **unknown,
+    }
+    assert listing[-1] == {"path": "/one", "file": "one.py", "style": "handlers", "problem": None, **unknown}
 
 
 def test_routes_of_an_empty_folder(folder, capsys):

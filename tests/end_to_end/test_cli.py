@@ -1,5 +1,6 @@
 """The command `wshub` against a real hub, in pipes and in a terminal."""
 
+import json
 import os
 import pty
 import re
@@ -247,6 +248,40 @@ def test_check_interrupted(tmp_path: Path) -> None:
     assert terminal.end() == 130
     assert b"Traceback" not in terminal.seen
     assert processes_in(tmp_path) == []
+
+
+def test_routes_of_a_hub(hub: HubProcess, tmp_path: Path) -> None:
+    """The table has what the hub at a port does, if it serves the same folder; else a line on stderr says why not."""
+    hub.save("broken.py", "x = (")
+    folder, port = str(hub.folder / "services"), str(hub.port)
+    assert hub.upgrade("/broken").status == 500
+    with hub.connect("/echo"):
+        done = run("routes", "-d", folder, "-p", port)
+        listed = json.loads(run("routes", "-d", folder, "-p", port, "--json").stdout)
+    rows = {cells[0]: cells[1:] for cells in map(str.split, done.stdout.decode().splitlines())}
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rows["URL"] == ["STYLE", "STATE", "CLIENTS", "FILE"]
+    assert rows["/echo"][1:] == ["running", "1", "echo.py"]
+    assert rows["/broken"][:3] == ["?", "failed", "0"]
+    (echo,) = (each for each in listed if each["path"] == "/echo")
+    assert (echo["state"], echo["clients"]) == ("running", 1)
+    run("new", "other", folder=tmp_path)
+    other = run("routes", "-p", port, folder=tmp_path)
+    assert other.stderr == f"the hub at port {port} serves other services than these\n".encode()
+    assert b"STATE" not in other.stdout
+
+
+def test_routes_without_a_hub(tmp_path: Path) -> None:
+    """What nobody says is not known, which is no fault; a port that is none is one."""
+    run("new", "hello", folder=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    done = run("routes", "-p", str(port), folder=tmp_path)
+    assert done.stderr == f"no hub answers at port {port}: what the services are doing is not known\n".encode()
+    assert (done.returncode, b"/hello" in done.stdout, b"STATE" in done.stdout) == (0, True, False)
+    wrong = run("routes", "-p", "http", folder=tmp_path)
+    assert wrong.stderr == b"wshub routes: --port: http is not a port: choose one from 1 to 65535\n"
+    assert wrong.returncode == 1
 
 
 def test_routes_in_a_terminal(tmp_path: Path) -> None:

@@ -139,6 +139,24 @@ def test_whose_line_it_is(event: dict[str, Any], service: str) -> None:
     assert find_service(event) == service
 
 
+@pytest.mark.parametrize(
+    ("text", "is_written"),
+    [
+        ("PortFactory starting on 12345", False),
+        ("(TCP Port 12345 Closed)", False),
+        ("(Port '/run/wshub.sock' Closed)", False),
+        ("somebody else's line, starting on time", True),
+    ],
+)
+def test_what_twisted_says_about_ports(text: str, is_written: bool) -> None:
+    """The hub has lines of its own about where it listens; others of the kind are somebody's."""
+    file = io.StringIO()
+    observe(file, "text", {})({**make_event(text, "-"), "log_system": "-"})
+    assert (text in file.getvalue()) is is_written
+    observe(file, "text", {})(make_event(text, "service /chat"))
+    assert text in file.getvalue()
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_levels(log_format: str) -> None:
     """A service is as quiet as it is told to be, and nobody else."""

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from wshub.cli import FINE, WRONG
 from wshub.commands.connection import NOT_CONNECTED
 from wshub.commands.folder import parse_path
+from wshub.commands.states import EVERYWHERE
 from wshub.config import read_file
 from wshub.errors import ConfigError
 from wshub.monitoring.admin_endpoint import parse_admin
@@ -23,7 +24,6 @@ from wshub.terminal import Style, escape, style_for
 
 TOKEN = "HUB_ADMIN_TOKEN"
 PATIENCE = 120.0  # seconds; the hub's start_timeout is 30
-EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 WRONG_RESULTS = ("failed", "unknown")
 
 

@@ -6,6 +6,7 @@ would have: write to standard output or to a file of its `--logfile`, which is r
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ from wshub.processes.process import escape
 OF_A_SERVICE = "service "  # how the namespace of a service's own output begins
 COLOURS = {"warn": "33", "error": "31", "critical": "1;31", "debug": "2"}  # ECMA-48, select graphic rendition
 DEFAULT_FILE = "twistd.log"  # twistd's, for a daemon
+TWISTED_ON_PORTS = re.compile(r"\w+ starting on .*|\(\w* ?Port .* Closed\)")  # which the hub says in its own way
 NO_FIELDS = ("time", "system", "isError", "format", "name")  # of the event: they have other names below, or none
 SIMPLE = (str, int, float, bool, type(None))  # fields that JSON has as they are
 
@@ -52,7 +54,7 @@ def make_observer(
 def observe(file: IO[Any], log_format: str, levels: Mapping[str, str], colours: bool = False) -> FileLogObserver:
     """An observer that writes to `file`."""
     write: Format = format_json if log_format == "json" else partial(format_text, colours=colours)
-    return FileLogObserver(file, partial(format_wanted, write, levels) if levels else write)
+    return FileLogObserver(file, partial(format_wanted, write, levels))
 
 
 def wants_colours(stream: IO[Any], environ: Mapping[str, str]) -> bool:
@@ -74,7 +76,9 @@ def find_level(event: LogEvent) -> str:
 
 
 def format_wanted(write: Format, levels: Mapping[str, str], event: LogEvent) -> str | None:
-    """What `write` makes of the event, unless its service is to be quieter than that."""
+    """What `write` makes of the event, unless it says nothing new, or its service is to be quieter than that."""
+    if event.get("log_system") == "-" and TWISTED_ON_PORTS.fullmatch(format_message(event)):
+        return None
     least = levels.get(find_service(event))
     return write(event) if least is None or rank(find_level(event)) >= rank(least) else None
 
