@@ -1,5 +1,6 @@
 """What a hub does for somebody who writes a service."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +125,76 @@ def test_a_file_that_is_gone(desk: Desk) -> None:
     desk.save("echo.py", SERVICE)
     desk.look()
     assert len(desk.reactor.processes) == 2
+
+
+def fail(desk: Desk) -> None:
+    """The process that was started last does not get ready."""
+    desk.reactor.processes[-1].fail("ImportError")
+    desk.reactor.processes[-1].exit(1)
+    desk.reactor.turn()
+
+
+def test_what_is_saved_while_a_process_starts(desk: Desk) -> None:
+    """It may have imported that before or after: once it says so, another is started."""
+    desk.start()
+    desk.save("echo.py", SERVICE + "# more")
+    desk.look()
+    desk.save("helper.py", "# another")
+    desk.look()
+    assert len(desk.reactor.processes) == 2
+    desk.get_ready()
+    assert len(desk.reactor.processes) == 3
+
+
+def test_what_a_new_version_was_missing(desk: Desk) -> None:
+    """It did not start, and what is mended is no file of the old one's: it is tried again, and no other service is."""
+    desk.start()
+    desk.save("chat.py", SERVICE)
+    desk.look()
+    desk.supervisor.link(("chat",))
+    desk.get_ready()
+    desk.save("echo.py", SERVICE + "import missing")
+    desk.look()
+    fail(desk)
+    assert len(desk.reactor.processes) == 3
+    desk.save("missing.py", "")
+    desk.look()
+    assert len(desk.reactor.processes) == 4
+    desk.get_ready()
+    assert any("reloaded /echo in" in line for line in desk.log)
+    desk.save("other.py", "")
+    desk.look()
+    assert len(desk.reactor.processes) == 4
+
+
+def test_what_a_service_was_missing_from_the_start(desk: Desk) -> None:
+    """It does not run, and its own file is as it was: the next client starts it all the same."""
+    desk.development.start()
+    desk.supervisor.link(("echo",))
+    fail(desk)
+    assert desk.supervisor.state(("echo",)) == ("failed", 0)
+    desk.look()
+    assert desk.supervisor.state(("echo",)) == ("failed", 0)
+    desk.save("helper.py", "# mended")
+    desk.look()
+    assert desk.supervisor.state(("echo",)) == ("idle", 0)
+
+
+def test_an_eager_service_that_is_mended(desk: Desk) -> None:
+    """It is started as soon as it is saved."""
+    desk.save("clock.py", "class Service:\n    lifetime = 'eager'\n")
+    desk.supervisor.start()
+    desk.development.start()
+    fail(desk)
+    desk.save("clock.py", "class Service:\n    lifetime = 'eager'  # mended\n")
+    desk.look()
+    assert len(desk.reactor.processes) == 2
+
+
+def test_a_name_that_is_no_text(desk: Desk) -> None:
+    """A file that no URL can name is no service, and no reason to look no more."""
+    desk.start()
+    (desk.root / os.fsdecode(b"\xff.py")).write_text(SERVICE)
+    assert desk.look() == []
+    desk.save("chat.py", SERVICE)
+    assert desk.look() == [f"[wshub#info] new: /chat   {BASE}/chat"]

@@ -2,7 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import yaml
 
@@ -49,6 +53,36 @@ def test_prometheus_asks_the_hub():
     assert {"hub", "prometheus"} < set(COMPOSE["services"])
     (provider,) = yaml.safe_load((MONITORING / "dashboards.yml").read_text())["providers"]
     assert any(f":{provider['options']['path']}/" in mount for mount in COMPOSE["services"]["grafana"]["volumes"])
+
+
+def ask_health(address, **environment):
+    """The exit status of the image's check of an address."""
+    (check,) = re.findall(r"HEALTHCHECK .*?CMD (\[.*?\"\])", DOCKERFILE, re.DOTALL)
+    environment = {**environment, "WSHUB_HEALTH": address}
+    command = [sys.executable, *json.loads(check)[1:]]
+    return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, timeout=30, check=False).returncode
+
+
+def test_health_is_asked_of_the_hub_alone():
+    """It is 0 for what is there, and not for what is not, or says 503; a proxy in the environment is not asked."""
+    statuses = iter((200, 200, 503))
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(next(statuses))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        assert ask_health(address) == 0
+        assert ask_health(address, http_proxy="http://127.0.0.1:9/", HTTP_PROXY="http://127.0.0.1:9/") == 0
+        assert ask_health(address) == 1
+        server.shutdown()
+    assert ask_health(address) == 1
 
 
 def test_health():

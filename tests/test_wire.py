@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from wshub import wire
 from wshub.errors import WireError
 from wshub.testing import encode_batch
-from wshub.wire import BINARY, CLOSE, DATA, FAILED, MAX_BATCH, MAX_COUNT, MULTICAST, MULTICAST_BINARY, NEWSOCKET, READY
+from wshub.wire import (
+    BINARY,
+    CLOSE,
+    DATA,
+    FAILED,
+    MAX_ADDRESS,
+    MAX_BATCH,
+    MAX_COUNT,
+    MULTICAST,
+    MULTICAST_BINARY,
+    NEWSOCKET,
+    READY,
+)
 from wshub.wire.batches import BatchReader, decode_columns, encode_columns
 from wshub.wire.payloads import (
     decode_batch,
@@ -356,6 +368,12 @@ def test_a_multicast_that_claims_the_most_sockets():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_a_multicast_to_more_sockets_than_there_can_be():
+    """It is refused, though all of its ids are there."""
+    with pytest.raises(WireError, match="to 1048577 sockets"):
+        decode_multicast(encode_multicast(range(1, MAX_ADDRESS + 2), b""))
 
 
 @pytest.mark.parametrize("declared", [{}, {"subprotocols": ""}, {"subprotocols": "chat,superchat", "more": "a b  c"}])

@@ -1,5 +1,6 @@
 """What a hub does for somebody who writes a service: reloads what is saved, and says what there is to say about it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from twisted.logger import Logger
 
 from wshub.commands.styles import read_style
 from wshub.errors import ServiceNotFound
+from wshub.processes.life import State
+from wshub.processes.outcome import FAILED, Outcome
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.processes.watching import Changes, FolderWatch
 from wshub.routing import FOLDER_MODULE, Route, format_route, parse_route
@@ -20,6 +23,8 @@ class Development:
         self._supervisor = supervisor
         self._base = base
         self._folder = supervisor.tree.folder
+        self._failed: set[str] = set()
+        """The paths of services whose newest version did not start."""
         self.watch = FolderWatch(reactor, self._folder.root, self._changes)
         self._log = Logger(namespace="wshub")
 
@@ -36,28 +41,49 @@ class Development:
         """The route of the service that is in this file; None if it is no service's."""
         *folders, name = file.relative_to(self._folder.root).with_suffix("").parts
         try:
-            route = parse_route([each.encode() for each in (*folders, "" if name == FOLDER_MODULE else name)])
+            route = parse_route([os.fsencode(each) for each in (*folders, "" if name == FOLDER_MODULE else name)])
             return route if self._folder.module(route) == file else None
         except ServiceNotFound:
             return None
 
     def _changes(self, changes: Changes) -> None:
-        current, newest = self._supervisor.current, self._supervisor.reloads.newest
+        supervisor = self._supervisor
         touched = changes.changed | changes.new  # an editor may take the old one away first
-        reloaded = [
-            route
-            for route in sorted(current)
-            if (run := newest(route)) and touched & run.files.keys() and run.module.is_file()
-        ]
-        self._supervisor.reload(reloaded)
+        reloaded = self._find_touched(touched)
+        for each in reloaded:
+            supervisor.reload([each]).addCallback(self._remember)
+        if touched:  # also what did not start may do so now
+            supervisor.forget_failures()
+            supervisor.start()
         for file in sorted(touched):
             route = self._find_route(file)
             if route is not None and route not in reloaded:
                 self._introduce(route, file, "new" if file in changes.new else "changed")
         for file in sorted(changes.removed):
-            for route in [route for route, run in current.items() if run.module == file]:
+            for route in [route for route, run in supervisor.current.items() if run.module == file]:
                 name = format_route(route)
                 self._log.warn("{name}: its file is gone; it serves until `wshub reload {name}`", name=name)
+
+    def _find_touched(self, touched: frozenset[Path]) -> list[Route]:
+        """The services that run and have imported any of these files, or may have failed for want of one.
+
+        Which files a process has imported is known when it is ready: one that starts is looked at again then.
+        """
+        newest = self._supervisor.reloads.newest
+        runs = {route: run for route in sorted(self._supervisor.current) if (run := newest(route))}
+        is_imported_by_none = touched.difference(*(run.files for run in runs.values()))
+        for run in runs.values():
+            run.look_again |= bool(touched) and run.link.state is State.STARTING
+        return [
+            route
+            for route, run in runs.items()
+            if run.module.is_file()
+            and (touched & run.files.keys() or (is_imported_by_none and run.name in self._failed))
+        ]
+
+    def _remember(self, outcomes: list[Outcome]) -> None:
+        for each in outcomes:
+            (self._failed.add if each.result == FAILED else self._failed.discard)(each.service)
 
     def _introduce(self, route: Route, file: Path, what: str) -> None:
         """Say where a service is that does not run, or at once what is wrong with its source."""

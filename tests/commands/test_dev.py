@@ -2,12 +2,17 @@
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.logger import LogLevel
 
-from wshub.commands.dev import add_arguments, format_line, make_settings
+from wshub.commands.dev import add_arguments, format_line, make_settings, prepare
+from wshub.config import Settings
 from wshub.errors import ConfigError
+from wshub.routing import ServiceFolder
 from wshub.terminal import Style
 
 
@@ -67,3 +72,17 @@ def test_colours() -> None:
     """Errors are red, a reload is green."""
     assert line("no", level=LogLevel.error, enabled=True) == "\x1b[31mno\x1b[0m\n"
     assert line("reloaded /a", enabled=True) == "\x1b[32mreloaded /a\x1b[0m\n"
+
+
+def test_where_it_is_with_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hub whose settings name a certificate is where https leads, and its services where wss does."""
+    services = SimpleNamespace(tree=SimpleNamespace(folder=ServiceFolder(tmp_path)))
+    port = SimpleNamespace(getHost=lambda: IPv4Address("TCP", "127.0.0.1", 8443))
+    hub: Any = SimpleNamespace(ports=[port], supervisor=services, admin=SimpleNamespace(console_url=None))
+    started: list[Any] = []
+    reactor = SimpleNamespace(callWhenRunning=started.append, addSystemEventTrigger=lambda *_: None)
+    for file, scheme in ((None, "http"), (tmp_path, "https")):
+        settings = Settings(document_root=tmp_path, port=("8443",), tls_cert=file, tls_key=file)
+        prepare(settings, False, reactor, hub)
+        assert f" at {scheme}://127.0.0.1:8443/; " in capsys.readouterr().out
+        assert started.pop().__self__._base == scheme.replace("http", "ws") + "://127.0.0.1:8443"

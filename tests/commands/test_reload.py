@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wshub.commands.reload import TOKEN, UnixConnection, add_arguments, connect, describe, find_admin
+from wshub.commands.connection import NOT_CONNECTED
+from wshub.commands.reload import TOKEN, UnixConnection, add_arguments, connect, describe, find_admin, run
 from wshub.errors import ConfigError
 from wshub.terminal import Style
 
@@ -79,3 +80,11 @@ def test_lines(result: str, clients: int, handed_over: bool, text: str) -> None:
     """A line for each outcome, without control characters."""
     outcome = {"service": "/a", "result": result, "why": "why\x1b", "seconds": 0.5, "clients": clients}
     assert describe({**outcome, "handed_over": handed_over}, Style(False)) == text
+
+
+@pytest.mark.parametrize("body", ["[]", "1", "{}", "no", '{"services": null}'])
+def test_what_is_no_hub(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], body: str) -> None:
+    """Somebody else listens there, and says something else: one line."""
+    monkeypatch.setattr("wshub.commands.reload.post", lambda *_: (200, body))
+    assert run(parse("--admin", "1")) == NOT_CONNECTED
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,5 +1,7 @@
 """The certificate: which files are taken, and what is said of those that are not."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
@@ -31,7 +33,9 @@ def make_pem(key, name="hub.example.org", days=10, names=True):
     builder = x509.CertificateBuilder().subject_name(whose).issuer_name(whose).serial_number(1)
     builder = builder.public_key(key.public_key())
     builder = builder.not_valid_before(NOW - timedelta(days=20)).not_valid_after(NOW + timedelta(days=days))
-    if names:
+    if isinstance(names, x509.ExtensionType):
+        builder = builder.add_extension(names, critical=False)
+    elif names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name), x509.DNSName(f"www.{name}")])
         builder = builder.add_extension(alternatives, critical=False)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
@@ -74,6 +78,12 @@ def test_kinds_of_keys(write, key, log):
 def test_a_certificate_with_one_name(write):
     """One without alternative names is described by its subject."""
     assert make_certificate(*write(make_pem(EC, names=False))).load().startswith("of CN=hub.example.org, valid until")
+
+
+def test_names_of_a_kind_that_nobody_reads(write):
+    """An X.400 address: it is described by its subject, and served as any other."""
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3023000"))
+    assert make_certificate(*write(make_pem(EC, names=names))).load().startswith("of CN=hub.example.org, valid until")
 
 
 MISTAKES = {
@@ -142,3 +152,28 @@ def test_reload(write, log):
     assert "#error] the certificate stays as it was: tls_key: " in log[-1]
     assert made.serverConnectionForTLS(connection).get_context() is second
     assert len(log) == 2
+
+
+CONFINED = """
+import ctypes, sys
+from pathlib import Path
+from wshub.door.certificate import make_certificate
+from wshub.errors import ConfigError
+
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+    sys.exit("no such thing")
+try:
+    make_certificate(Path(sys.argv[1]), Path(sys.argv[2]))
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_memory_that_may_not_be_executed(write):
+    """What systemd's MemoryDenyWriteExecute= forbids, pyOpenSSL needs: if so, one sentence says what to do."""
+    command = [sys.executable, "-c", CONFINED, *map(str, write())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if ended.stderr == "no such thing\n":
+        pytest.skip("this kernel cannot forbid it to a process: it is older than 6.3")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not ended.stdout or "MemoryDenyWriteExecute=yes" in ended.stdout

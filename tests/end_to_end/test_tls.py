@@ -49,12 +49,14 @@ def use(folder: Path, chain: Path, key: Path) -> None:
         draft.rename(link)
 
 
-def connect_to(hub: HubProcess, authority: Authority, version: ssl.TLSVersion | None = None) -> ClientConnection:
+def connect_to(
+    hub: HubProcess, authority: Authority, version: ssl.TLSVersion | None = None, path: str = "/echo"
+) -> ClientConnection:
     """A client that knows the authority's root and no other, and that can speak one version only."""
     context = ssl.create_default_context(cafile=str(authority.root))
     if version:
         context.minimum_version = context.maximum_version = version
-    url = f"wss://127.0.0.1:{hub.port}/echo"
+    url = f"wss://127.0.0.1:{hub.port}{path}"
     return connect(url, ssl=context, compression=None, proxy=None, open_timeout=WAIT, max_size=None)
 
 
@@ -194,3 +196,42 @@ def test_hangup_without_a_certificate(start_hub: StartHub) -> None:
         check_echo(client)
         with socket.create_connection((hub.host, hub.port), WAIT):
             check_echo(client)
+
+
+TOLD = """
+    import wshub
+
+    class Service(wshub.Service):
+        resumes = True
+
+        def on_open(self, client):
+            client.send("open {version}")
+
+        def on_message(self, client, data):
+            client.send("{version} " + data.split(" ")[0])
+"""
+
+
+def test_clients_by_tls_of_a_service_that_is_reloaded(
+    start_tls_hub: Callable[[], HubProcess], authority: Authority
+) -> None:
+    """Fault: a service is reloaded five times while a client by TLS sends. Seen: it stays connected, and each message
+    is answered once and in order, by the old process or the new one.
+    """
+    hub = start_tls_hub()
+    hub.save("told.py", TOLD.format(version=0))
+    with connect_to(hub, authority, path="/told") as client:
+        assert client.recv(WAIT) == "open 0"
+        for version in range(1, 6):
+            hub.save("told.py", TOLD.format(version=version))
+            said: list[tuple[str, ...]] = []
+            for number in range(100):
+                client.send(f"{number} " + "x" * 5000)
+                if number == 30:
+                    hub.process.send_signal(signal.SIGHUP)
+            while len(said) < 101:
+                said.append(tuple(str(client.recv(WAIT)).split(" ")))
+            said.remove(("open", str(version)))
+            assert [int(number) for _, number in said] == list(range(100))
+            assert [int(answered_by) for answered_by, _ in said] == sorted(int(answered_by) for answered_by, _ in said)
+    assert not hub.search("died|#error")

@@ -10,13 +10,14 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from wshub.config import Settings
 from wshub.door.admission import Admission
 from wshub.errors import ConfigError
-from wshub.monitoring.admin import MOST, AdminInterface, AdminSite
+from wshub.monitoring.admin import MOST, PATIENCE, AdminChannel, AdminInterface, AdminSite
 from wshub.monitoring.admin_pages import AdminPages, Refusals
 from wshub.monitoring.authority import PublicPort
 from wshub.monitoring.inspection import PERIOD, REMEMBERED, SAMPLED, Inspector
@@ -140,6 +141,100 @@ def test_connections_are_few(reactor: FakeReactor, tmp_path: Path, log: list[str
     assert [line for line in log if line.endswith("refused a Unix socket's client: too many connections")]
     connections[0].connectionLost(Failure(ConnectionDone()))
     assert hub.site.buildProtocol(None) is not None
+
+
+class Transport(StringTransport):
+    """One that may be told twice that its producer has gone, as real ones may."""
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer, if there is one."""
+        self.producer = None
+
+
+class Visitor:
+    """A connection to the interface, whose time the test moves."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.clock = Clock()
+        self.transport = Transport()
+        self.channel = hub.site.buildProtocol(None)
+        self.channel.callLater = self.clock.callLater
+        self.channel.makeConnection(self.transport)
+
+    def send(self, text: str) -> bytes:
+        """Send some of a request; all that was answered by then."""
+        self.channel.dataReceived(text.encode())
+        return bytes(self.transport.value())
+
+    def leave(self) -> None:
+        """The connection is gone, and nothing is left of it."""
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        assert self.clock.getDelayedCalls() == []
+
+
+FORM = "POST /reload HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize(
+    "length", ["Content-Length: 16385", f"Content-Length: {1 << 40}", "Transfer-Encoding: chunked"]
+)
+def test_a_body_that_nobody_needs(reactor: FakeReactor, tmp_path: Path, length: str) -> None:
+    """It is refused before any of it is kept, whoever sends it."""
+    visitor = Visitor(Hub(reactor, tmp_path, TOKEN))
+    answer = visitor.send(f"{FORM}{length}\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert visitor.transport.disconnecting
+    assert visitor.send("5\r\nabcde\r\n0\r\n\r\n") == answer
+    visitor.leave()
+
+
+def test_a_small_body(hub: Hub) -> None:
+    """It is taken, and does nothing."""
+    visitor = Visitor(hub)
+    assert visitor.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab") == b""
+    assert visitor.send("c").startswith(b"HTTP/1.1 200 ")
+    visitor.leave()
+
+
+def test_a_request_that_comes_a_byte_at_a_time(hub: Hub) -> None:
+    """It has as much time as any other, or a few of the kind would keep everybody out."""
+    visitor = Visitor(hub)
+    for byte in "GET /healthz"[:5]:
+        assert not visitor.transport.disconnecting
+        visitor.send(byte)
+        visitor.clock.advance(1)
+    assert visitor.transport.disconnecting
+    visitor.leave()
+
+
+def test_an_answer_that_nobody_reads(hub: Hub) -> None:
+    """The connection is closed as soon as everything has been read; that is not waited for without end."""
+    visitor = Visitor(hub)
+    assert visitor.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    assert visitor.transport.disconnecting
+    visitor.clock.advance(PATIENCE - 1)
+    assert not visitor.transport.disconnected
+    visitor.clock.advance(1)
+    visitor.clock.advance(AdminChannel.abortTimeout)
+    assert visitor.transport.disconnected
+    visitor.leave()
+
+
+def test_an_answer_that_takes_its_time(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Whoever waits for a reload is not sent away before it is known what came of it."""
+    hub = Hub(reactor, tmp_path)
+    hub.start()
+    hub.supervisor.link(("echo",))
+    reactor.processes[0].get_ready()
+    reactor.turn()
+    visitor = Visitor(hub)
+    visitor.send("POST /reload?service=/echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    visitor.clock.advance(2 * PATIENCE)
+    assert not visitor.transport.disconnecting
+    reactor.processes[1].get_ready()
+    reactor.turn()
+    assert visitor.transport.value().startswith(b"HTTP/1.1 200 ")
+    visitor.leave()
 
 
 def test_probes_need_no_token(reactor: FakeReactor, tmp_path: Path) -> None:

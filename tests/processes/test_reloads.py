@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wshub.answers import encode_refuse
 from wshub.config import Settings
 from wshub.errors import HttpError, HubStopping, ServiceNotFound, ServiceReplaced, ServiceUnavailable
 from wshub.poller import Poller
@@ -15,12 +16,12 @@ from wshub.processes.generations import CLOSE_INTERVAL, LEAST_BATCH
 from wshub.processes.life import State
 from wshub.processes.link import ServiceLink
 from wshub.processes.outcome import Outcome
-from wshub.processes.pending import Accepted
+from wshub.processes.pending import ENDED, Accepted
 from wshub.processes.run import NO_FILE, fingerprint
 from wshub.processes.socket import RELOADED
 from wshub.processes.supervisor import ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
-from wshub.wire import ACCEPT, CLOSE, NEWSOCKET
+from wshub.wire import ACCEPT, CLOSE, NEWSOCKET, REFUSE
 
 ECHO = ("echo",)
 DRAIN = 30.0
@@ -368,6 +369,23 @@ def test_idle_timeout(reactor: FakeReactor, tmp_path: Path) -> None:
     assert reloaded.supervisor.state(ECHO) == ("stopping", 1)
 
 
+def test_idle_timeout_of_a_process_whose_clients_are_still_to_come(reactor: FakeReactor, tmp_path: Path) -> None:
+    """The old one takes its time to let them go: the new one is there when it does."""
+    reloaded = Reloaded(reactor, tmp_path, idle_timeout=10.0)
+    old, first = reloaded.run(resumes="yes")
+    (socket,) = reloaded.connect()
+    reloaded.edit()
+    second = reloaded.get_ready(resumes="yes")
+    reactor.advance(15)
+    assert not finished(second)
+    new = reloaded.supervisor.link(ECHO)
+    socket_id = new.take_over(socket, old.give_up(1))
+    assert finished(first)
+    new.close(socket_id, 1000, "")
+    reactor.advance(10)
+    assert finished(second)
+
+
 def test_a_process_that_is_finishing_because_it_is_idle(reactor: FakeReactor, tmp_path: Path) -> None:
     """There is nothing to reload: the next client gets the new file when the old process has exited."""
     reloaded = Reloaded(reactor, tmp_path, idle_timeout=10.0)
@@ -508,6 +526,18 @@ def test_requests_that_the_old_process_never_decides_about(reloaded: Reloaded) -
     reloaded.reactor.turn()
     assert (CLOSE, socket_id, (1006, "")) in first.read()
     assert first.input_is_closed
+
+
+def test_the_last_request_that_the_old_process_refuses(reloaded: Reloaded) -> None:
+    """It has nothing more to do then, and finishes."""
+    old, first = reloaded.run(on_request="yes")
+    socket_id = old.ask(OPENING[:5], (), lambda answer: None)
+    reloaded.edit()
+    reloaded.get_ready(on_request="yes")
+    assert not finished(first)
+    first.send((REFUSE, socket_id, encode_refuse(403, (), "No.")))
+    reloaded.reactor.turn()
+    assert finished(first)
 
 
 def test_stop_of_the_hub_refuses_who_waits(reloaded: Reloaded) -> None:
@@ -674,3 +704,77 @@ def test_two_generations_that_finish_because_they_are_idle(
     assert reloaded.supervisor.process(ECHO) is None
     reloaded.run()
     assert not any("Unhandled" in line or "KeyError" in line for line in log)
+
+
+def test_who_goes_to_the_new_process_after_the_deadline(reactor: FakeReactor, tmp_path: Path) -> None:
+    """The last ones are closed a while after the first: whoever has gone to the new process meanwhile is not."""
+    reloaded = Reloaded(reactor, tmp_path, drain_timeout=DRAIN)
+    old, first = reloaded.run(resumes="yes")
+    sockets = reloaded.connect(LEAST_BATCH + 2)
+    reloaded.edit()
+    reloaded.get_ready(resumes="yes")
+    reactor.advance(DRAIN)
+    reloaded.supervisor.link(ECHO).take_over(sockets[-1], old.give_up(LEAST_BATCH + 2))
+    reactor.advance(CLOSE_INTERVAL)
+    assert [socket.closed for socket in sockets[-3:]] == [RELOADED, RELOADED, None]
+    lose(old)
+    assert finished(first)
+
+
+def test_who_asks_again_while_the_new_process_starts(reloaded: Reloaded, log: list[str]) -> None:
+    """It is told what comes of that one, which is counted once."""
+    reloaded.run()
+    outcomes = [reloaded.edit(), reloaded.reload_changed()]
+    assert len(reloaded.reactor.processes) == 2
+    reloaded.get_ready()
+    assert [[each.result for each in asked] for asked in outcomes] == [["reloaded"], ["reloaded"]]
+    assert reloaded.counts.reloads == 1
+
+
+def test_what_did_not_start_is_tried_again(reloaded: Reloaded) -> None:
+    """What was mended need not be its own file: whoever reloads what has changed lets the next client try."""
+    reloaded.supervisor.link(ECHO)
+    fail(reloaded.reactor.processes[-1], reloaded.reactor)
+    assert reloaded.supervisor.state(ECHO) == ("failed", 0)
+    assert reloaded.reload_changed() == []
+    assert reloaded.supervisor.state(ECHO) == ("idle", 0)
+    reloaded.run()
+
+
+def test_an_eager_service_whose_file_is_gone(reloaded: Reloaded) -> None:
+    """It says so itself, so without its file nobody misses it; one that the settings name is missed."""
+    reloaded.file.write_text('class Service:\n    lifetime = "eager"\n')
+    reloaded.supervisor.start()
+    reloaded.get_ready()
+    assert reloaded.supervisor.eager == [ECHO]
+    reloaded.file.unlink()
+    reloaded.reload_changed()
+    assert reloaded.supervisor.eager == []
+
+
+def test_an_eager_service_of_the_settings_whose_file_is_gone(reactor: FakeReactor, tmp_path: Path) -> None:
+    """It is what they say, until they say something else."""
+    (tmp_path / "echo.py").touch()
+    reloaded = Reloaded(reactor, tmp_path, eager=("/echo",))
+    reloaded.supervisor.start()
+    reloaded.get_ready()
+    reloaded.file.unlink()
+    reloaded.reload_changed()
+    assert reloaded.supervisor.eager == [ECHO]
+
+
+@pytest.mark.parametrize(("is_there", "status"), [(True, 502), (False, 404)])
+def test_requests_that_nobody_decides_about(reloaded: Reloaded, is_there: bool, status: int) -> None:
+    """If there is no new process by the deadline, they are refused, and that is counted."""
+    old, _ = reloaded.run(on_request="yes")
+    told: list[Accepted | HttpError] = []
+    old.ask(OPENING[:5], (), told.append)
+    reloaded.edit()
+    reloaded.get_ready(on_request="yes").exit(1)
+    if not is_there:
+        reloaded.file.unlink()
+    reloaded.reactor.advance(DRAIN)
+    (why,) = told
+    assert isinstance(why, HttpError)
+    assert why.status == status
+    assert reloaded.counts.refused == {ENDED: 1}

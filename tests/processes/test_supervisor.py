@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wshub.answers import encode_refuse
 from wshub.config import Settings
 from wshub.errors import (
     HubStopping,
@@ -19,9 +20,10 @@ from wshub.errors import (
 from wshub.poller import Poller
 from wshub.processes.life import State
 from wshub.processes.link import ServiceLink
+from wshub.processes.process import MAX_TRACEBACK_LINE
 from wshub.processes.supervisor import EXIT_TIME, ServiceSupervisor
 from wshub.testing import OPENING, FakeProcess, FakeReactor, FakeSocket
-from wshub.wire import HEARTBEAT
+from wshub.wire import HEARTBEAT, REFUSE
 
 ECHO = ("echo",)
 BACK_OFF = 0.25  # seconds between the first death and the next start, when chance adds nothing
@@ -136,6 +138,14 @@ def test_service_that_does_not_start(supervised: Supervised, log: list[str]) -> 
     supervised.change_file()
     supervised.run()
     assert supervised.state == ("running", 0)
+
+
+def test_service_that_does_not_start_for_a_long_reason(supervised: Supervised) -> None:
+    """The last line of it is kept for as long as the hub runs: not all of that."""
+    supervised.start()[1].fail("no\n" + 5000 * "x")
+    supervised.reactor.turn()
+    supervised.reactor.processes[-1].exit(1)
+    assert supervised.supervisor.accounting.service("/echo").last_error == MAX_TRACEBACK_LINE * "x"
 
 
 def test_file_that_changes_while_it_fails(supervised: Supervised) -> None:
@@ -582,3 +592,17 @@ def test_temporary_service(supervised: Supervised) -> None:
         supervised.supervisor.link(ECHO)
     supervised.change_file()
     supervised.run()
+
+
+def test_idle_service_that_refused_its_last_request(reactor: FakeReactor, tmp_path: Path) -> None:
+    """Its time was over while it decided; having refused, it is as idle as before."""
+    supervised = Supervised(reactor, tmp_path, idle_timeout=10.0)
+    link, process = supervised.run(on_request="yes")
+    reactor.advance(9)
+    socket_id = link.ask(OPENING[:5], (), lambda answer: None)
+    reactor.advance(2)
+    process.send((REFUSE, socket_id, encode_refuse(403, (), "No.")))
+    reactor.turn()
+    assert link.state is State.READY
+    reactor.advance(10)
+    assert link.state is State.STOPPING

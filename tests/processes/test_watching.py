@@ -121,3 +121,28 @@ def test_a_folder_that_cannot_be_read(watched: Watched, monkeypatch: pytest.Monk
     (watched.root / "closed").mkdir()
     monkeypatch.setattr(os, "scandir", refuse)
     assert {file for file, _ in find_sources(watched.root)} == {new, watched.root / "old.py"}
+
+
+def test_links_to_nothing(watched: Watched) -> None:
+    """They are passed over, and nothing else in their folder is, in whatever order it is read."""
+    files = set()
+    for number in range(10):
+        (watched.root / f"a{number}.py").symlink_to("missing")
+        files.add(watched.save(f"b{number}.py", "1"))
+    (changes,) = watched.look()
+    assert changes == Changes(new=frozenset(files))
+
+
+def test_a_mistake_of_who_is_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on looking."""
+
+    def fail(changes: Changes) -> None:
+        raise ValueError(changes)
+
+    monkeypatch.setattr(watched.watch, "_on_changes", fail)
+    watched.save("old.py", "22")
+    with pytest.raises(ValueError, match="old"):
+        watched.look()
+    monkeypatch.undo()
+    new = watched.save("new.py", "1")
+    assert watched.look() == [Changes(new=frozenset({new}))]

@@ -106,6 +106,20 @@ def test_a_third_process_meanwhile(moving: Reload) -> None:
     assert moving.new.read() == [(NEWSOCKET, 1, (*moving.opening, True))]
 
 
+def test_a_third_process_meanwhile_that_does_not_resume(moving: Reload) -> None:
+    """It does not take over whom its class has not asked for: the client stays, and is read from."""
+    moving.hub.supervisor.reload([("echo",)])
+    moving.hub.get_ready()
+    moving.answer()
+    assert moving.new.read() == []
+    assert moving.is_read
+    moving.connection.send(frame(1, b"hello"))
+    moving.hub.reactor.turn()
+    assert (DATA, 1, "hello") in moving.old.read()
+    moving.hub.reactor.advance(30)
+    assert moving.connection.receive().endswith(b"\x88\x1a" + encode_close(*RELOADED))
+
+
 def test_the_new_process_dies_meanwhile(moving: Reload) -> None:
     """The client stays where it is: the old process is still there, and reads on."""
     moving.new.exit(1)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     options.settings = make_settings(arguments)
     style = style_for(sys.stdout, os.environ)
     observer = FileLogObserver(sys.stdout, partial(format_line, style))
-    return run_in_foreground(options, sys.stdout, observer, partial(prepare, arguments.open))
+    return run_in_foreground(options, sys.stdout, observer, partial(prepare, options.settings, arguments.open))
 
 
 def make_settings(arguments: argparse.Namespace) -> Settings:
@@ -68,9 +68,9 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     return with_absolute_paths(Settings(**{**USUAL, **given}))
 
 
-def prepare(wants_console: bool, reactor: Any, hub: Hub) -> None:
+def prepare(settings: Settings, wants_console: bool, reactor: Any, hub: Hub) -> None:
     """Called when the hub listens: say where, and begin to watch."""
-    address = describe_address(hub.ports[0].getHost())
+    address = describe_address(hub.ports[0].getHost(), "https" if settings.has_tls(settings.port[0]) else "http")
     style = style_for(sys.stdout, os.environ)
     print(f"serving {style(str(hub.supervisor.tree.folder.root), 'bold')} at {style(address, 'cyan')}; Ctrl-C ends it")
     console = hub.admin.console_url

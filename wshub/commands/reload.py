@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         status, body = post(connect(admin), f"/reload{query}", token)
         outcomes = json.loads(body)["services"] if status == http.HTTPStatus.OK else None
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         what = escape(getattr(error, "strerror", None) or str(error) or type(error).__name__)
         print(style(f"no hub at {admin}: {what}", "red"), file=sys.stderr)
         return NOT_CONNECTED

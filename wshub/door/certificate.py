@@ -73,6 +73,11 @@ class Certificate:
         )
         try:
             options.getContext()
+        except MemoryError:  # of cffi, on which pyOpenSSL is: it makes its callbacks as it runs
+            raise ConfigError(
+                "tls_cert: TLS here needs memory that is written and then executed, which the system forbids: "
+                "under systemd, take MemoryDenyWriteExecute=yes out of the unit"
+            ) from None
         except Exception as error:  # OpenSSL's own policy, such as the size of keys
             raise ConfigError(f"tls_cert: OpenSSL does not take {self._chain}: {error}") from None
         self._options, self.expiry = options, own.not_valid_after_utc.timestamp()
@@ -139,6 +144,6 @@ def describe(certificate: "x509.Certificate") -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         whose = ", ".join(str(each.value) for each in names)
-    except (x509.ExtensionNotFound, ValueError):
+    except Exception:  # it has none, or one of a kind that nobody reads
         whose = certificate.subject.rfc4514_string()
     return f"of {whose}, valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"

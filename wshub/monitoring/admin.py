@@ -11,11 +11,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
 from wshub.config import Settings
 from wshub.door.admission import Admission
+from wshub.door.handshake import format_error
 from wshub.door.ports import describe_address, open_port
+from wshub.errors import HttpError
 from wshub.monitoring.admin_endpoint import parse_admin
 from wshub.monitoring.authority import PublicPort, console_origins
 from wshub.monitoring.inspection import Inspector
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from wshub.monitoring.admin_pages import Refusals
 
 MOST = 32  # connections at once; programs that ask have one each, and a browser six
+MAX_BODY = 16 << 10  # bytes of a request's body, which nobody needs: everything is in the URL
+PATIENCE = 60.0  # seconds that somebody may take to read an answer
 
 
 class AdminInterface:
@@ -116,15 +120,52 @@ class AdminChannel(OneRequestChannel):
         self.factory.connection_count -= 1
         super().connectionLost(reason)
 
+    def resetTimeout(self) -> None:
+        """Called with whatever comes: it makes no difference. The time is for the whole request.
+
+        Else a few who send a byte at a time would keep everybody out.
+        """
+
+    def requestDone(self, request: Any) -> None:
+        """Called when an answer has been written: whoever does not read it is not waited for without end either."""
+        super().requestDone(request)
+        self.setTimeout(PATIENCE)
+
+
+class AdminRequest(Request):
+    """One request. Twisted would take a body of any size, in a file and in memory, before anybody asks for a token."""
+
+    _is_too_large = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Called when the head has come; None stands for a body in chunks, of which nobody knows the size."""
+        super().gotLength(0)
+        if length is None or length > MAX_BODY:
+            self._is_too_large = True
+            channel: Any = self.channel
+            channel.transport.write(format_error(HttpError("No request here has such a body.", 413)))
+            channel.loseConnection()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Called with what comes of the body."""
+        if not self._is_too_large:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Called when all of it has come."""
+        if not self._is_too_large:
+            super().requestReceived(command, path, version)
+
 
 class AdminSite(Site):
-    """A site of `pages`, whose requests are not logged. `timeout` is in seconds, of an idle connection.
+    """A site of `pages`, whose requests are not logged. `timeout` is in seconds, for a request to come.
 
     It has few connections at once: descriptors are for clients and services.
     """
 
     noisy = False
     displayTracebacks = False
+    requestFactory = AdminRequest
 
     def __init__(self, pages: Resource, timeout: float, refusals: "Refusals") -> None:
         super().__init__(pages, timeout=timeout)

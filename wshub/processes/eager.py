@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wshub.errors import ServiceCrashing, ServiceUnavailable
+from wshub.errors import ServiceCrashing, ServiceNotFound, ServiceUnavailable
 from wshub.processes.lifetime import is_eager
 from wshub.processes.run import Fingerprint, fingerprint
 from wshub.routing import Route, ServiceFolder
@@ -19,8 +19,9 @@ class EagerServices:
     def __init__(
         self, reactor: Any, folder: ServiceFolder, named: list[Route], start: Callable[[Route], object]
     ) -> None:
-        self.routes = named
+        self.routes = [*named]
         """Those that run as soon as the hub does."""
+        self._named = named
         self._reactor = reactor
         self._folder = folder
         self._start = start
@@ -35,8 +36,17 @@ class EagerServices:
         for route in self._folder.routes():
             if route not in self.routes and self._has_become_eager(self._folder.module(route)):
                 self.routes.append(route)
+        # What says so itself, and is there no more, nobody misses.
+        self.routes = [route for route in self.routes if route in self._named or self._is_there(route)]
         for route in self.routes:
             self.start_one(route)
+
+    def _is_there(self, route: Route) -> bool:
+        try:
+            self._folder.module(route)
+        except ServiceNotFound:
+            return False
+        return True
 
     def _has_become_eager(self, module: Path) -> bool:
         """Read the source, unless it is as it was the last time: with many files that takes seconds."""
@@ -45,7 +55,9 @@ class EagerServices:
 
     def start_one(self, route: Route) -> None:
         """Start a service for nobody in particular, as soon as it may be."""
-        self._again.pop(route, None)
+        call = self._again.pop(route, None)
+        if call and call.active():  # somebody has asked before its time
+            call.cancel()
         try:
             self._start(route)
         except ServiceCrashing as error:

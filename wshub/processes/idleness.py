@@ -14,13 +14,18 @@ from wshub.routing import Route
 
 
 class Idleness:
-    """Watches the services that do not run for ever. `uninstall` is the supervisor's: new clients get a new process."""
+    """Watches the services that do not run for ever.
 
-    def __init__(self, reactor: Any, uninstall: Callable[[Route], None]) -> None:
+    `uninstall` is the supervisor's: new clients get a new process. `is_awaiting` says whether clients of an older one
+    may still come to the current one.
+    """
+
+    def __init__(self, reactor: Any, uninstall: Callable[[Route], None], is_awaiting: Callable[[Route], bool]) -> None:
         self.retiring: dict[Route, ServiceProcess] = {}
         """Those that were asked to finish: no other of the same route is started before they have."""
         self._reactor = reactor
         self._uninstall = uninstall
+        self._is_awaiting = is_awaiting
         self._log = Logger(namespace="wshub")
 
     def watch(self, run: Run, seconds: float) -> None:
@@ -39,7 +44,8 @@ class Idleness:
         """Ask a service to finish that has no clients. Whoever comes now waits for the next process."""
         if run.link.client_count:
             return  # until it is empty again
-        if run.link.is_paused:  # it is busy with what its last clients said, and others may wait for that
+        # Either it is busy with what its last clients said, and others may wait for that, or some are on their way.
+        if run.link.is_paused or self._is_awaiting(run.route):
             self._wait_for_client(run, seconds)
             return
         process, route = run.process, run.route

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wshub.accounting import Counts
-from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceUnavailable, WireError
+from wshub.errors import HubStopping, ServiceDied, ServiceFailed, ServiceReplaced, ServiceUnavailable, WireError
 from wshub.processes.declared import Declared, parse_declared
 from wshub.processes.delivery import Delivery
 from wshub.processes.life import TABLE, Event, State
@@ -121,6 +121,8 @@ class ServiceLink:
     def pass_on_requests(self, why_not: ServiceUnavailable) -> None:
         """The same for those whom the service has not decided about, which is not waited for any more."""
         for socket_id in self._pending.end(why_not):
+            if not isinstance(why_not, ServiceReplaced):
+                self.counts.refused[ENDED] += 1
             self.post(CLOSE, socket_id, encode_gone(ABNORMAL_CLOSURE, ""))
 
     # To the process.
@@ -291,6 +293,8 @@ class ServiceLink:
             self._pending.accept(socket_id, payload)
         elif self._pending.refuse(socket_id, payload):
             self.counts.refused[REFUSED] += 1
+            if not self.client_count:
+                self.on_empty()
 
     def _become_ready(self, declared: dict[str, str]) -> None:
         if self.state is State.READY:

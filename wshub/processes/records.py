@@ -51,6 +51,11 @@ class Records:
         """Nothing that was known of it counts any more."""
         self._records.pop(route, None)
 
+    def forget_failures(self) -> None:
+        """Whatever did not start may be tried again."""
+        for record in self._records.values():
+            record.has_failed = False
+
     def remember(self, run: Run, now: float) -> None:
         """A process has ended, in the state of its link, without being asked to."""
         record = self.about(run.route, run.file)

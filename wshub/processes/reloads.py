@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from wshub.errors import ServiceNotFound, ServiceReplaced
+from wshub.errors import ServiceDied, ServiceNotFound, ServiceReplaced, ServiceUnavailable
 from wshub.poller import Poller
 from wshub.processes.generations import CLOSE_INTERVAL, Standing, Turn, batch_size
 from wshub.processes.handover import BATCH, HandOver
@@ -31,7 +31,7 @@ from wshub.processes.outcome import (
     describe,
 )
 from wshub.processes.run import Run
-from wshub.processes.socket import RELOADED, Socket
+from wshub.processes.socket import RELOADED
 from wshub.routing import Route, ServiceFolder, format_route
 
 
@@ -78,6 +78,10 @@ class Reloads:
         """Those of the older generations of a service that still have clients."""
         return [run.link for run in self._older.get(route, ())]
 
+    def is_awaiting(self, route: Route) -> bool:
+        """Whether clients of an older generation may still come to the current one."""
+        return any(link.on_open for link in self.draining(route))
+
     def newest(self, route: Route) -> Run | None:
         """The generation that was started last: the one on its way, or else the current one."""
         return self._next.get(route) or self._starter.current.get(route)
@@ -117,6 +121,8 @@ class Reloads:
                 asked.append(self.reload(route))
             elif run.link.state is State.STARTING:
                 run.look_again = True
+                if run.standing is Standing.NEXT:  # somebody has asked before: what comes of that is the answer
+                    asked.append(self.when_ready(run))
         return asked
 
     def _remove(self, route: Route, current: Run | None) -> Outcome:
@@ -234,6 +240,16 @@ class Reloads:
         run = self._starter.current.get(route)
         return run.link if run else None
 
+    def _find_way_on(self, route: Route) -> ServiceUnavailable:
+        """What those are told whom an old process never decides about: where to go, or that there is nowhere to go."""
+        if new := self._find_current(route):
+            return ServiceReplaced(new)
+        try:
+            self._folder.module(route)
+        except ServiceNotFound as error:
+            return error
+        return ServiceDied()  # the next client starts another
+
     def _look_if_empty(self, run: Run) -> None:
         if not run.link.client_count and run.turn(Turn.EMPTY):
             self._forget(run)
@@ -250,19 +266,19 @@ class Reloads:
         """Its clients have had their time. Who is still being decided about is asked for anew."""
         if not run.turn(Turn.LATE):
             return
-        new = self._find_current(run.route)
-        run.link.pass_on_requests(ServiceReplaced(new) if new else ServiceNotFound())
-        sockets = list(run.link.sockets.values())
-        if sockets:
-            self._log.info("{name}: closing {n} of the old process", name=run.name, n=count(len(sockets)))
-        self._close_some(run, sockets, batch_size(len(sockets)))
+        run.link.pass_on_requests(self._find_way_on(run.route))
+        socket_ids = list(run.link.sockets)
+        if socket_ids:
+            self._log.info("{name}: closing {n} of the old process", name=run.name, n=count(len(socket_ids)))
+        self._close_some(run, socket_ids, batch_size(len(socket_ids)))
         self._look_if_empty(run)
 
-    def _close_some(self, run: Run, sockets: list[Socket], size: int) -> None:
-        for socket in sockets[:size]:
-            socket.wshub_close(*RELOADED)
-            socket.wshub_resume()  # to hear the answer, whether the process keeps up or not
-        if rest := sockets[size:]:
+    def _close_some(self, run: Run, socket_ids: list[int], size: int) -> None:
+        for socket_id in socket_ids[:size]:
+            if socket := run.link.sockets.get(socket_id):  # it may have gone to the new process since
+                socket.wshub_close(*RELOADED)
+                socket.wshub_resume()  # to hear the answer, whether the process keeps up or not
+        if rest := socket_ids[size:]:
             run.timers.append(self._reactor.callLater(CLOSE_INTERVAL, self._close_some, run, rest, size))
 
     def stop(self) -> None:

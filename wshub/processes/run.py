@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from wshub.processes.generations import Standing, Turn, after
 from wshub.processes.link import ServiceLink
-from wshub.processes.process import ServiceProcess
+from wshub.processes.process import MAX_TRACEBACK_LINE, ServiceProcess
 from wshub.processes.watchdog import Watchdog
 from wshub.routing import Route, format_route
 from wshub.terminal import escape
@@ -77,7 +77,7 @@ class Run:
     @property
     def last_line(self) -> str:
         """What a process that did not start said last."""
-        return escape(self.link.traceback.strip().rpartition("\n")[2])
+        return escape(self.link.traceback.strip().rpartition("\n")[2][:MAX_TRACEBACK_LINE])
 
     def log_failure(self, log: Logger, text: str) -> None:
         """Say in the log that the process did not start, and why in its own words."""

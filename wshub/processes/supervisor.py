@@ -73,7 +73,7 @@ class ServiceSupervisor:
         self._records = Records(make_policy, chance)
         self._runs: dict[ServiceLink, Run] = {}
         """Those whose process has not exited."""
-        self._idleness = Idleness(reactor, self.uninstall)
+        self._idleness = Idleness(reactor, self.uninstall, self.reloads.is_awaiting)
         eager = [find_service(settings.document_root, path) for path in settings.eager]
         self._eager = EagerServices(reactor, self.tree.folder, eager, self.link)
         self._is_stopping = False
@@ -144,8 +144,13 @@ class ServiceSupervisor:
         if self._is_stopping:
             return succeed([])
         outcomes = gather(self.reloads.reload_changed())
+        self.forget_failures()
         self.start()
         return outcomes
+
+    def forget_failures(self) -> None:
+        """What did not start may be tried again: what was mended need not be in its own file."""
+        self._records.forget_failures()
 
     def reload(self, routes: Iterable[Route]) -> "Deferred[list[Outcome]]":
         """Reload these, whether their files have changed or not, and whatever has become of them before."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wshub.processes.run import Fingerprint
+from wshub.processes.run import NO_FILE, Fingerprint, fingerprint
 
 INTERVAL = 0.5  # seconds between two looks
 SETTLE = 0.05  # seconds until the second look at what has changed
@@ -50,8 +50,9 @@ def find_sources(root: Path) -> Iterator[tuple[Path, Fingerprint]]:
                         if not entry.name.startswith(".") and entry.name not in PASSED_OVER:
                             folders.append(entry.path)
                     elif entry.name.endswith(".py") and not entry.name.startswith("."):
-                        status = entry.stat()
-                        yield Path(entry.path), (status.st_mtime_ns, status.st_size, status.st_ino)
+                        file = Path(entry.path)
+                        if (found := fingerprint(file)) != NO_FILE:  # a link to nothing, or gone just now
+                            yield file, found
         except OSError:
             continue
 
@@ -85,17 +86,15 @@ class FolderWatch:
         for _ in range(PIECE):
             source = next(sources, None)
             if source is None:
-                self._call = self._reactor.callLater(self._decide(found), self._begin)
+                self._decide(found)
                 return
             found[source[0]] = source[1]
         self._call = self._reactor.callLater(0, self._look, sources, found)
 
-    def _decide(self, found: Snapshot) -> float:
-        """Tell what has changed, if it has settled. Return when to look again."""
+    def _decide(self, found: Snapshot) -> None:
+        """Look again after a while, and tell what has changed, if it has settled."""
         is_settled, self._last = found == self._last, found
-        if not is_settled:
-            return SETTLE
-        if found != self._known:
+        self._call = self._reactor.callLater(INTERVAL if is_settled else SETTLE, self._begin)
+        if is_settled and found != self._known:
             changes, self._known = compare(self._known, found), found
             self._on_changes(changes)
-        return INTERVAL

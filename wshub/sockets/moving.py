@@ -8,7 +8,8 @@
     CLOSE to the old, RESUMED to the new one    under a new id
     the hub reads on                            what is read now is for the new process
 
-Whoever closes meanwhile, or never gets an answer, stays with the old process to the end.
+Whoever closes meanwhile, or never gets an answer, stays with the old process to the end; so does whoever finds no new
+one that takes it over when the answer comes.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class Moving:
             return
         (find, done), self.wshub_move = self.wshub_move, None
         old, new = self.wshub_link, find()
-        can_go = self.state == self.STATE_OPEN and new is not None and new is not old and new.state is State.READY
+        can_go = self.state == self.STATE_OPEN and new is not None and new is not old and is_taking_over(new)
         if can_go:
             assert new is not None
             opening = old.give_up(self.wshub_id)
@@ -72,3 +73,8 @@ class Moving:
     def wshub_resume(self) -> None:
         """Read on."""
         raise NotImplementedError
+
+
+def is_taking_over(link: ServiceLink) -> bool:
+    """Whether a process takes clients from another: a third one, of a class that does not, may be the current one."""
+    return link.state is State.READY and link.declared.resumes

@@ -99,5 +99,8 @@ MAX_COUNT = 4096
 MAX_MESSAGE = MAX_BATCH // 2
 """The largest payload of a message, in bytes: what is left for the addresses of a multicast is plenty."""
 
+MAX_ADDRESS = 1 << 20
+"""The most socket ids of a multicast: more than there can be, and each takes the hub a hundred bytes for a moment."""
+
 PIPE_SIZE = 1 << 20
 """What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from struct import Struct, pack, unpack_from
 
 from wshub.errors import WireError
-from wshub.wire import BINARY, CLOSE, DATA, NEWSOCKET, REQUEST, RESUMED, SLOW
+from wshub.wire import BINARY, CLOSE, DATA, MAX_ADDRESS, NEWSOCKET, REQUEST, RESUMED, SLOW
 from wshub.wire.batches import decode_columns
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
@@ -125,10 +125,12 @@ def encode_multicast(socket_ids: Collection[int], message: bytes) -> bytes:
 
 
 def decode_multicast(payload: bytes) -> tuple[tuple[int, ...], bytes]:
-    """The socket ids and the message of a MULTICAST; raise `WireError` if it ends among the ids."""
+    """The socket ids and the message of a MULTICAST; raise `WireError` if it ends among the ids, or has too many."""
     if len(payload) < 4:
         raise WireError("a MULTICAST that ends before its count")
     (count,) = _U32.unpack_from(payload)
+    if count > MAX_ADDRESS:
+        raise WireError(f"a MULTICAST to {count} sockets; there may be {MAX_ADDRESS}")
     end = 4 + 8 * count
     if len(payload) < end:
         raise WireError("a MULTICAST that ends among its socket ids")
