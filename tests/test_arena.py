@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -212,3 +213,43 @@ def test_two_processes() -> None:
     finally:
         memory.close()
         os.close(fd)
+
+
+def test_a_system_without_such_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where Python does not have it, or where touching it could end the hub, there is none: an error as any other."""
+    setting = tmp_path / "overcommit_memory"
+    monkeypatch.setattr(arena, "OVERCOMMIT", setting)
+    for strictness in (None, "0\n", "1\n"):
+        if strictness:
+            setting.write_text(strictness)
+        os.close(arena.create_memory())
+    setting.write_text("2\n")
+    with pytest.raises(OSError, match="overcommit_memory"):
+        arena.create_memory()
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(OSError, match="no memfd_create"):
+        arena.create_memory()
+
+
+def test_files_with_the_numbers_that_it_had(tmp_path: Path) -> None:
+    """What a process opens after it has mapped the memory stays open, also if it has no use for the memory any more."""
+    fd = arena.create_memory()
+    program = dedent(
+        f"""
+        import gc
+        from wshub import arena
+        halves = arena.map_for_good({fd})
+        files = [open(f"{tmp_path}/{{number}}", "w") for number in range(4)]
+        del halves
+        gc.collect()
+        for file in files:
+            print("the last words", file=file)
+        files.append(files)  # a cycle: it is at the very end that they are written
+        """
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", program], pass_fds=[fd], capture_output=True, check=False)
+    finally:
+        os.close(fd)
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert [(tmp_path / str(number)).read_text() for number in range(4)] == ["the last words\n"] * 4

@@ -213,6 +213,35 @@ def test_pause_and_resume(sockets):
     assert sockets.events == [("another", b"y"), ("paused", b"x")]
 
 
+def test_pause_of_one_that_ends(sockets):
+    """Whoever is paused is not read when his other end hangs up either, but when he is resumed: nothing is lost."""
+    mine, other = sockets.add("paused")
+    sockets.poller.pause(mine.fileno())
+    other.send(b"last words")
+    other.close()
+    sockets.turn()
+    assert not sockets.events
+    sockets.poller.resume(mine.fileno())
+    sockets.turn()
+    sockets.turn()
+    assert sockets.events == [("paused", b"last words"), ("paused", b"")]
+
+
+def test_remove_while_it_is_paused(sockets):
+    """Nothing is left of it: it can be added again, and resuming what is not here changes nothing."""
+    mine, other = sockets.add("paused")
+    other.send(b"x")
+    sockets.poller.pause(mine.fileno())
+    sockets.poller.remove(mine.fileno())
+    sockets.poller.resume(mine.fileno())
+    sockets.turn()
+    assert not sockets.events
+    sockets.poller.add(mine.fileno(), lambda: sockets.events.append(mine.recv(100)))
+    sockets.poller.resume(mine.fileno())
+    sockets.turn()
+    assert sockets.events == [b"x"]
+
+
 def test_end_of_the_stream(sockets):
     """The end of a stream is something to read, too."""
     _, other = sockets.add("socket")

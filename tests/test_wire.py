@@ -23,6 +23,7 @@ from wshub.wire import (
     MAX_ADDRESS,
     MAX_BATCH,
     MAX_COUNT,
+    MAX_READY,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
@@ -387,6 +388,8 @@ def test_ready_of_a_hostile_service():
     assert decode_ready(b"nonsense\n\nname value") == {"name": "value"}
     with pytest.raises(WireError):
         decode_ready(b"subprotocols \xff")
+    with pytest.raises(WireError, match="a READY of 4194305 bytes"):
+        decode_ready(bytes(MAX_READY + 1))
 
 
 def test_resumed_is_a_newsocket_with_a_mark():

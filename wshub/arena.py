@@ -12,6 +12,8 @@ pipe still says when there is something, and in which order. Each direction has 
 Positions count all bytes that were ever put in, gaps included; where in the ring one is, is its remainder. The one who
 writes knows where the last stretch ended; the one who reads says in `released` up to where he has done with it. Without
 room for a stretch, it goes through the pipe: nobody ever waits for an arena.
+Where the system has no memory to share, all goes through the pipe; and so does what a process says that a service has
+forked, which could not know where the next stretch begins.
 
 The hub trusts none of it. What a service may change at any moment, it reads once, or copies before it looks; a
 `released` that cannot be only keeps the arena from being used; and the seals of the memfd keep its size from changing,
@@ -41,6 +43,7 @@ HALF = START + ARENA_SIZE
 ARENA_FD = 5  # of a service process, until it has mapped it
 
 IN_ARENA = 0xFFFF0000  # where a batch has its size: no batch can be that large
+OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}  # mmap's options
 REFERENCE = Struct("<IQI")  # IN_ARENA, position, size
 
@@ -109,8 +112,13 @@ class ArenaReader:
 
 def create_memory() -> int:
     """A descriptor of the memory for both directions, close-on-exec, all zeros. Raise `OSError` if there is none."""
-    import fcntl  # noqa: PLC0415 - the hub's alone
+    import errno  # noqa: PLC0415 - the hub's alone
+    import fcntl  # noqa: PLC0415 - likewise
 
+    if not hasattr(os, "memfd_create"):  # as where it was built for any Linux, with a C library from before 2018
+        raise OSError(errno.ENOSYS, "this Python has no memfd_create")
+    if is_counted_strictly():
+        raise OSError(errno.ENOMEM, "the kernel may have no page when one is touched (vm.overcommit_memory)")
     fd = os.memfd_create("wshub", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, 2 * HALF)
@@ -119,6 +127,19 @@ def create_memory() -> int:
         os.close(fd)
         raise
     return fd
+
+
+def is_counted_strictly() -> bool:
+    """Whether the kernel gives out no more memory than there is.
+
+    It does not set any aside for a memfd then, and whoever touches a page when there is none left is ended by SIGBUS,
+    where anything else would get an error (proc_sys_vm(5), overcommit_memory).
+    """
+    try:
+        with open(OVERCOMMIT) as file:
+            return file.read().strip() == "2"
+    except OSError:
+        return False
 
 
 class SharedMemory:
@@ -151,8 +172,9 @@ def map_for_good(fd: int) -> tuple[memoryview, memoryview]:
     mapped = map_memory(fd)
     if not UNTRACKED:
         os.close(number)  # mmap's own duplicate, which it needs for nothing but to change the size
-        forever: list[Any] = [mapped]
-        forever.append(forever)  # so that nothing ever frees it, and closes what has that number by then
+        # If it were ever freed, it would close what has that number by then. So the interpreter itself has it, which
+        # lets go when every module and file is gone; the method does nothing.
+        os.register_at_fork(after_in_child=mapped.tell)
     os.close(fd)
     return halve(mapped)
 

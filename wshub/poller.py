@@ -35,6 +35,7 @@ class Poller:
         self._reactor_fd = -1  # its epoll set, where ours is the outer one
         self._iterate_reactor: Callable[[float], None]
         self._readers: dict[int, Callable[[], None]] = {}
+        self._paused: set[int] = set()
         self._at_end: list[Callable[[], None]] = []
         self._is_reading = False
         self._log = Logger(namespace="wshub")
@@ -51,22 +52,29 @@ class Poller:
         """Call no more. Nothing happens if `fd` is not here; it may be closed already."""
         if self._readers.pop(fd, None):
             assert self._epoll is not None
+            self._paused.discard(fd)
             try:
                 self._epoll.unregister(fd)
             except OSError:
                 pass  # closing it has taken it out
 
     def pause(self, fd: int) -> None:
-        """Do not look at `fd` for the moment."""
-        if fd in self._readers:
+        """Do not look at `fd` for the moment, not even for its end.
+
+        It is taken out of the set: epoll tells of a hangup whether it was asked about it or not, and whoever is told
+        so would read what he was not to read yet.
+        """
+        if fd in self._readers and fd not in self._paused:
             assert self._epoll is not None
-            self._epoll.modify(fd, 0)
+            self._epoll.unregister(fd)
+            self._paused.add(fd)
 
     def resume(self, fd: int) -> None:
         """Look at it again."""
-        if fd in self._readers:
+        if fd in self._paused:
             assert self._epoll is not None
-            self._epoll.modify(fd, select.EPOLLIN)
+            self._paused.discard(fd)
+            self._epoll.register(fd, select.EPOLLIN)
 
     def at_end_of_turn(self, call: Callable[[], None]) -> None:
         """Call once when everything that can be read now has been."""
@@ -81,6 +89,7 @@ class Poller:
             self._epoll.close()
             self._epoll = None
             self._readers.clear()
+            self._paused.clear()
 
     # The reactor in our set, or our set in the reactor.
 

@@ -177,8 +177,8 @@ class FakeProcess:
         descriptors = options["childFDs"]
         self._pipes = {fd: os.dup(descriptors[fd]) for fd in (FROM_HUB, TO_HUB)}
         os.set_blocking(self._pipes[FROM_HUB], False)
-        self._memory = map_memory(descriptors[ARENA_FD])
-        self._arena = ArenaReader(halve(self._memory)[0])
+        self._memory = map_memory(descriptors[ARENA_FD]) if ARENA_FD in descriptors else None
+        self._arena = ArenaReader(halve(self._memory)[0]) if self._memory else None
         self._reader = BatchReader(self._arena)
 
     # What it does.
@@ -226,8 +226,9 @@ class FakeProcess:
     def exit(self, status: int = 0, by_signal: int | None = None, *, output_ends: bool = True) -> None:
         """Exit. Unless `output_ends`, some stranger still holds its stdout and stderr."""
         self.close_pipes()
-        self._arena.close()
-        self._memory.close()
+        if self._arena and self._memory:
+            self._arena.close()
+            self._memory.close()
         self.has_exited = True
         ended = ProcessTerminated(status, by_signal) if status or by_signal else ProcessDone(0)  # type: ignore[no-untyped-call]
         self._reason = Failure(ended)  # type: ignore[no-untyped-call]

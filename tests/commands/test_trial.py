@@ -71,6 +71,19 @@ def test_what_is_wrong(attempt, name):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("name", ["exits", "killed", "run", "import"])
+def test_without_pidfds(attempt, monkeypatch, name):
+    """A Python that has none finds out all the same how the process ended."""
+    monkeypatch.delattr(os, "pidfd_open")
+    test_what_is_wrong(attempt, name)
+
+
+def test_well_without_pidfds(attempt, monkeypatch, tmp_path):
+    """And that it ended well."""
+    monkeypatch.delattr(os, "pidfd_open")
+    test_a_service_that_is_well(attempt, tmp_path)
+
+
 def test_traceback_and_output(attempt):
     """The traceback begins in the author's code; what was printed is there too."""
     outcome = attempt("print('begins')\n1/0")

@@ -677,6 +677,47 @@ def test_service_that_sleeps(start_hub: StartHub) -> None:
         assert client.received == notes([answer])
 
 
+NAPS = """
+    import time
+    import wshub
+
+    class Service(wshub.Service):
+        def on_message(self, client, data):
+            if data == b"sleep":
+                print("sleeping", flush=True)
+                time.sleep(3)
+                print("awake", flush=True)
+    """
+
+
+def test_clients_that_reset_while_their_service_sleeps(start_hub: StartHub) -> None:
+    """Fault: a service sleeps for 3 s while 100 clients send what they can, then reset their connections. Seen: the hub
+    grows by at most 10 MiB, because it reads no more of these than of others.
+    """
+    hub = start_hub()
+    hub.save("naps.py", NAPS)
+    data = memoryview(make_masked_frame(RudeClient.BINARY, bytes(16 * KiB)) * 256)
+    with watched(hub, 10 * MiB), ExitStack() as stack:
+        first, *clients = [stack.enter_context(hub.rude_client("/naps")) for _ in range(101)]
+        first.send_frame(RudeClient.BINARY, b"sleep")
+        hub.wait_for_log("sleeping")
+        began, sent = time.monotonic(), dict.fromkeys(clients, 0)
+        for client in clients:
+            client.connection.setblocking(False)
+            client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        while time.monotonic() - began < 1.5:
+            for client in clients:
+                with suppress(BlockingIOError):
+                    sent[client] += client.connection.send(data[sent[client] :])
+            time.sleep(0.01)
+        for client in clients:
+            client.connection.close()
+        print(f"{sum(sent.values()) / MiB:.1f} MiB sent")
+        time.sleep(0.5)
+        assert not hub.search("awake")
+    hub.wait_for_log("awake")
+
+
 # The end of the hub.
 
 

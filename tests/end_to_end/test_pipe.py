@@ -6,14 +6,17 @@ They write to descriptor 4 themselves, past the kit. Every test leaves the hub t
 import os
 import pickle
 import struct
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from websockets.sync.client import ClientConnection
 
 from wshub.arena import ARENA_SIZE, FROM_SIZE, IN_ARENA, REFERENCE
-from wshub.wire import CLOSE, DATA, MAX_BATCH, NEWSOCKET, READY, REQUEST
+from wshub.wire import CLOSE, DATA, FAILED, HEARTBEAT, MAX_BATCH, NEWSOCKET, READY, REQUEST
 from wshub.wire.batches import encode_columns
 from wshub.wire.payloads import encode_close, encode_ready
 
@@ -258,3 +261,125 @@ def test_pipes_that_are_closed_before_it_is_ready(hub: HubProcess, fd: int) -> N
     assert time.monotonic() - began < 5
     hub.wait_for_log(rf"\] /{name}: does not start until its file changes")
     hub.wait_for_log(f"the module has closed descriptor {fd}, a pipe to the hub")
+
+
+FORKS = """
+import os
+import signal
+import sys
+import time
+import wshub
+
+class Service(wshub.{base}):
+    {define} on_message(self, client, data):
+        hub = os.getppid()
+        if data == "sends":
+            client.send("queued")
+            os.kill(hub, signal.SIGSTOP)
+            while "\\nState:\\tT" not in open(f"/proc/{{hub}}/status").read():
+                time.sleep(0.001)
+        if (child := os.fork()) == 0:
+            if data == "exits":
+                sys.exit(0)
+            client.send("c" * 100_000)
+            os._exit(0)
+        os.waitpid(child, 0)
+        client.send("p" * 100_000)
+        if data == "sends":
+            os.kill(hub, signal.SIGCONT)
+"""
+
+
+@pytest.mark.parametrize("base", ["Service", "AsyncService"])
+def test_service_that_forks_and_both_send(hub: HubProcess, base: str) -> None:
+    """Fault: a service forks, and both processes send before the hub looks. Seen: each message, once and whole."""
+    define = "async def" if base == "AsyncService" else "def"
+    hub.save(f"forks_{base}.py", FORKS.format(base=base, define=define))
+    with hub.connect(f"/forks_{base}") as client:
+        client.send("sends")
+        assert [client.recv(WAIT) for _ in range(3)] == ["c" * 100_000, "queued", "p" * 100_000]
+
+
+def test_fork_that_exits(hub: HubProcess) -> None:
+    """Fault: a process that a service has forked ends by `sys.exit`. Seen: it alone ends."""
+    hub.save("forks_and_exits.py", FORKS.format(base="Service", define="def"))
+    with hub.connect("/forks_and_exits") as client:
+        for _ in range(2):
+            client.send("exits")
+            assert client.recv(WAIT) == "p" * 100_000
+
+
+def test_stranger_who_writes_on(hub: HubProcess) -> None:
+    """Fault: a process in a session of its own, which a service has left behind, writes to the service's pipe without
+    end. Seen: the service's end is its end, 1011, and the others are served.
+    """
+    route = save_writer(hub, "leaves_a_writer")
+    hub.may_fail.add(route)
+    with hub.connect(route) as client, hub.connect("/echo") as other:
+        assert client.recv(WAIT) == "1"
+        client.send(
+            dedent(
+                f"""
+                if (stranger := os.fork()) == 0:
+                    os.setsid()
+                    try:
+                        while True:
+                            os.write(4, {batch((HEARTBEAT, 0, b""))!r} * 2000)
+                    finally:
+                        os._exit(0)
+                while os.getsid(stranger) != stranger:
+                    time.sleep(0.001)
+                os._exit(0)
+                """
+            )
+        )
+        assert closed_with(client) == DIED
+        other.send("still there?")
+        assert other.recv(WAIT) == "still there?"
+    hub.wait_for_log(rf"\] {route}: finished: it ended with exit status 0")
+
+
+def test_traceback_without_end(hub: HubProcess) -> None:
+    """Fault: a service that does not start says why in 8 million lines. Seen: 500; the last of them are in the log,
+    and others are served.
+    """
+    traceback = batch((FAILED, 0, b"\n" * (8 * MiB) + b"KeyError: 1"))
+    (hub.folder / "traceback").write_bytes(traceback)
+    hub.may_fail.add("/explains")
+    hub.save(
+        "explains.py",
+        f"""
+        import os
+        rest = open({str(hub.folder / "traceback")!r}, "rb").read()
+        while rest:
+            rest = rest[os.write(4, rest):]
+        os._exit(1)
+        """,
+    )
+    before = len(hub.lines)
+    began = time.monotonic()
+    assert hub.upgrade("/explains").status == 500
+    hub.wait_for_log(r"/explains: KeyError: 1$")
+    assert hub.get("/").status == 200
+    assert time.monotonic() - began < 10
+    assert len(hub.lines) - before < 1100
+
+
+WITH_LIMIT = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_no_shared_memory(start_hub: Callable[..., HubProcess]) -> None:
+    """Fault: the system gives no shared memory: here no file, not even one of memory, may be larger than 1 MiB. Seen:
+    large messages go through the pipe, both ways, and the log says so.
+    """
+    hub = start_hub(launcher=(sys.executable, "-c", WITH_LIMIT))
+    with hub.connect("/echo") as client:
+        for size in (100, 64 * KiB, MiB):
+            client.send(b"x" * size)
+            assert client.recv(WAIT) == b"x" * size
+    (said,) = hub.search(r"\[service /echo#info\] no shared memory, large messages go through the pipe as well: (.*)")
+    assert said[1] == "[Errno 27] File too large"

@@ -5,15 +5,17 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from .harness import WAIT, HubProcess, find_free_port, make_upgrade, read_response
+from .harness import WAIT, HubProcess, RudeClient, find_free_port, make_upgrade, read_response
 from .openssl import Authority, run_openssl
 from .test_front_door import make_client_hello
+from .test_load import resident
 
 WSHUB = str(Path(sys.executable).with_name("wshub"))
 
@@ -235,3 +237,29 @@ def test_clients_by_tls_of_a_service_that_is_reloaded(
             assert [int(number) for _, number in said] == list(range(100))
             assert [int(answered_by) for answered_by, _ in said] == sorted(int(answered_by) for answered_by, _ in said)
     assert not hub.search("died|#error")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_client_that_goes_on_after_the_close(
+    start_tls_hub: Callable[[], HubProcess], authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """Fault: a client closes its WebSocket, and goes on to send over TLS: 64 MiB. Seen: the hub keeps none of it, and
+    others are served meanwhile.
+    """
+    hub = start_tls_hub()
+    context = ssl.create_default_context(cafile=str(authority.root))
+    context.minimum_version = context.maximum_version = version
+    with connect_to(hub, authority) as other:
+        check_echo(other)
+        before = resident(hub)
+        with context.wrap_socket(hub.open_socket(), server_hostname="127.0.0.1") as connection:
+            connection.sendall(make_upgrade("/echo", host=f"127.0.0.1:{hub.port}"))
+            client = RudeClient(connection, read_response(connection).body)
+            client.send_frame(RudeClient.CLOSE, b"\x03\xe8")
+            assert client.read_close() == (1000, "")
+            began = time.monotonic()
+            for _ in range(64):
+                connection.sendall(bytes(1 << 20))
+                check_echo(other)
+            assert time.monotonic() - began < WAIT
+            assert resident(hub) - before < 16 << 20

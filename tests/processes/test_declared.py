@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from wshub.errors import WireError
-from wshub.processes.declared import MAX_FILES, Declared, parse_declared
+from wshub.processes.declared import MAX_FILES, MAX_SUBPROTOCOLS, Declared, parse_declared
 from wshub.service.declare import declare, imported_files
 from wshub.wire import SLOW_CLIENTS
 from wshub.wire.payloads import decode_ready, encode_ready
@@ -129,3 +129,11 @@ def test_files(tmp_path, monkeypatch):
     assert files == "other.py"
     assert parse_declared(decode_ready(encode_ready({"files": files}))).files == ("other.py",)
     assert len(parse_declared({"files": "\t".join(map(str, range(5000)))}).files) == MAX_FILES
+
+
+def test_subprotocols_without_end():
+    """For each client all of them are looked through: so many are not the hub's to bear."""
+    most = ",".join(map(str, range(MAX_SUBPROTOCOLS)))
+    assert len(parse_declared({"subprotocols": most}).subprotocols) == MAX_SUBPROTOCOLS
+    with pytest.raises(WireError, match="1001 subprotocols"):
+        parse_declared({"subprotocols": most + ",x"})

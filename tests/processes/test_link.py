@@ -24,6 +24,7 @@ from wshub.wire import (
     CLOSE,
     DATA,
     FAILED,
+    MAX_TRACEBACK,
     MULTICAST,
     MULTICAST_BINARY,
     NEWSOCKET,
@@ -272,6 +273,14 @@ def test_failed():
     say(link, (FAILED, 0, b"Traceback: \xff"))
     assert link.traceback == "Traceback: �"
     assert changes == [(State.FAILED, Event.FAILED, False)]
+
+
+def test_failed_without_end():
+    """Of a traceback the end is kept: each line of it becomes one of the log."""
+    link, _, _ = make_link()
+    say(link, (FAILED, 0, b"\n" * (1 << 20) + b"KeyError"))
+    assert len(link.traceback) == MAX_TRACEBACK
+    assert link.traceback.endswith("\nKeyError")
 
 
 def test_end_of_stream():

@@ -313,6 +313,21 @@ def test_drain(pipe):
     assert pipe.events == [b"rest", "ended"]
 
 
+def test_drain_with_somebody_who_goes_on_writing(pipe):
+    """What was there when draining began is read, and not what comes meanwhile: that would have no end."""
+    reader = pipe.reader()
+    os.write(pipe.write_fd, b"last words")
+
+    def received(data):
+        pipe.events.append(bytes(data))
+        assert len(pipe.events) < 10
+        os.write(pipe.write_fd, b"a stranger's")
+
+    reader._received = received
+    reader.drain()
+    assert pipe.events == [b"last words"]
+
+
 def test_closed_while_draining(pipe, tmp_path):
     """If what was read makes the hub close the pipe, no more is read from it, nor from what has its number then."""
     reader, fd = pipe.reader(), pipe.read_fd
@@ -333,6 +348,19 @@ def test_closed_while_draining(pipe, tmp_path):
     reader.drain()
     os.close(fd)
     assert pipe.events[1:] == ["ended"]
+
+
+def test_hold(pipe):
+    """While the pipe is held nothing is read of it, not even its end; then all of it is."""
+    reader = pipe.reader()
+    reader.hold(True)
+    os.write(pipe.write_fd, b"last words")
+    pipe.close_other_end()
+    pipe.reactor.turn()
+    assert pipe.events == []
+    reader.hold(False)
+    pipe.reactor.turn()
+    assert pipe.events == [b"last words", "ended"]
 
 
 def test_grow_pipe(pipe):

@@ -1,5 +1,6 @@
 """The process of a service, with a fake one: its pipes, its output, its end."""
 
+import errno
 import gc
 import os
 import signal
@@ -83,6 +84,57 @@ def test_nothing_stays_open(reactor: FakeReactor, tmp_path: Path) -> None:
     reactor.cannot_spawn = BlockingIOError(11, "Resource temporarily unavailable")
     with pytest.raises(BlockingIOError):
         Started(reactor, tmp_path)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_no_shared_memory(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """Where the system has none, large messages go through the pipe, and the log says so; nothing stays open."""
+    gc.collect()  # what other tests have left is closed now, and not in the middle
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.delattr(os, "memfd_create")
+    started = Started(reactor, tmp_path)
+    assert "arena=yes" not in started.child.command
+    assert started.child.options["childFDs"].keys() == {0, 1, 2, 3, 4}
+    assert [line for line in log if "no shared memory" in line] == [
+        "[service /echo#info] no shared memory, large messages go through the pipe as well: "
+        "[Errno 38] this Python has no memfd_create"
+    ]
+    started.child.get_ready()
+    reactor.turn()
+    socket, message = FakeSocket(), b"x" * (40 << 10)
+    started.link.open(socket, OPENING)
+    started.link.message(BINARY, 1, message)
+    reactor.turn()
+    assert started.child.read() == [(NEWSOCKET, 1, OPENING), (DATA, 1, message)]
+    started.child.send((BINARY, 1, message))
+    reactor.turn()
+    assert socket.messages == [(2, message)]
+    started.child.exit()
+    started.poller.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_memory_that_cannot_be_mapped(
+    reactor: FakeReactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Without descriptors there is no process, without room in memory there is; in no case is one left open."""
+    gc.collect()  # what other tests have left is closed now, and not in the middle
+    before = os.listdir("/proc/self/fd")
+
+    def fail(fd: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("wshub.arena.map_memory", fail)
+    if number == errno.EMFILE:
+        with pytest.raises(OSError, match="Too many open files"):
+            Started(reactor, tmp_path)
+    else:
+        started = Started(reactor, tmp_path)
+        started.child.exit()
+        started.poller.close()
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -549,6 +549,15 @@ def test_stop_of_the_hub_refuses_who_waits(reloaded: Reloaded) -> None:
     assert [type(each) for each in told] == [HubStopping]
 
 
+def test_files_that_cannot_be(reloaded: Reloaded) -> None:
+    """A name that no file can have is one of a file that is not there: who waits is served all the same."""
+    link = reloaded.supervisor.link(ECHO)
+    told = answers(link)
+    reloaded.get_ready(files="a\0b.py\t" + 300 * "x")
+    assert told == [None]
+    assert reloaded.reload_changed() == []
+
+
 def test_files_that_it_has_imported(reloaded: Reloaded) -> None:
     """A change of any of them is a change of the service; what lies outside of the folder is not looked at."""
     root = reloaded.file.parent

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wshub.arena import FROM_SIZE, HALF
 from wshub.errors import WireError
 from wshub.service import channel as channel_module
 from wshub.service.channel import FLUSH_COUNT, FLUSH_SIZE, Channel, encode_message
@@ -463,3 +464,14 @@ def test_anything_posted_arrives(transactions):
     finally:
         pipes.close()
     assert got == transactions
+
+
+def test_begin_anew(pipes):
+    """After a fork it sends what is said from then on, by the pipe alone, whoever was writing before the fork."""
+    pipes.channel.share(memoryview(bytearray(HALF)), memoryview(bytearray(HALF)))
+    pipes.channel.post(DATA, 1, b"the other one sends this")
+    pipes.channel._writing.acquire()
+    pipes.channel.begin_anew()
+    pipes.channel.post(BINARY, 1, bytes(FROM_SIZE))
+    assert in_thread(pipes.channel.flush)() is None
+    assert pipes.written() == [[(BINARY, 1, bytes(FROM_SIZE))]]

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import wshub
+from wshub.errors import WireError
 from wshub.service.coroutines import HIGH_MARK, LOW_MARK, AsyncService
 from wshub.wire import BINARY, CLOSE, DATA, MAX_MESSAGE, MULTICAST, NEWSOCKET, SLOW
 from wshub.wire.payloads import decode_multicast
@@ -835,3 +836,11 @@ def test_on_drain(run_service, gate):
     hub.stop()
     calls = [call for call in service.calls.items if call[0] in ("slow", "again", "drain")]
     assert calls == [("slow", True, "WAITING"), ("again", True, "WAITING"), ("drain", client, False)]
+
+
+def test_what_cannot_be_read(run_service):
+    """A stream that is no stream any more ends the service: what else is lost with it, nobody could know."""
+    service = run_service(Echo())
+    service.write(b"\xff" * 8)
+    service.thread.join(DEADLINE)
+    assert isinstance(service.stop(), WireError)

@@ -15,10 +15,10 @@ import pytest
 from wshub.processes.life import State
 from wshub.processes.link import ServiceLink
 from wshub.service import __main__ as main_module
-from wshub.service.__main__ import MAX_TRACEBACK, format_traceback, put_on_path
+from wshub.service.__main__ import format_traceback, put_on_path
 from wshub.service.declare import declared_subprotocols
 from wshub.sockets.frames import TEXT, make_frame
-from wshub.wire import CLOSE, DATA, FAILED, NEWSOCKET
+from wshub.wire import CLOSE, DATA, FAILED, MAX_TRACEBACK, NEWSOCKET
 from wshub.wire.batches import encode_columns
 
 from .conftest import ServiceProcess, encode_transactions, opening

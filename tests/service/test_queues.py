@@ -729,6 +729,31 @@ def test_busy_loop_does_not_hold_back_what_it_put(start_service):
     assert service.get_text() == (1, "before the work")
 
 
+def test_processes_inside_run(start_service):
+    """What a process puts that run() has forked crosses once, while there is more to get for the other one."""
+    service = start_service(
+        """
+        import multiprocessing
+        import Services
+        from WebSockets import WebSocketTransaction as T
+
+        class Service(Services.Service):
+            def run(self):
+                client = self.recvQueue.get().socketId
+                self.sendQueue.put(T(T.DATA, client, "before"))
+                put = self.sendQueue.put, (T(T.DATA, client, "in between"),)
+                child = multiprocessing.get_context("fork").Process(target=put[0], args=put[1])
+                child.start()
+                child.join()
+                self.sendQueue.put(T(T.DATA, client, "after"))
+        """
+    )
+    service.post((NEWSOCKET, 1, opening()), (DATA, 1, "waits"))
+    assert sorted(service.get_text()[1] for _ in range(3)) == ["after", "before", "in between"]
+    assert service.exit_status() == 0
+    assert service.transactions.rest() == []
+
+
 def test_threads_inside_run(start_service):
     """Threads get and put side by side, and end with the flag: nothing is lost, each one's order is kept."""
     service = start_service(

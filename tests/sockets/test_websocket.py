@@ -560,6 +560,36 @@ def test_what_a_client_sends_before_its_answer(hub: Hub) -> None:
     assert messages(hub) == ["early"] * (count + 1)
 
 
+def test_what_comes_after_the_end(hub: Hub) -> None:
+    """Over TLS a client may go on when both sides have closed, until the transport ends: nothing of it is kept."""
+    connection = hub.open()
+    connection.send(frame(8, b"\x03\xe8"))
+    assert connection.is_closing
+    for _ in range(3):
+        connection.send(bytes(1 << 16))
+    assert connection.protocol._successor.data == b""
+
+
+@pytest.mark.parametrize("how", ["breaks the protocol", "does not answer a close frame", "closes while it is failed"])
+def test_no_timer_outlives_a_connection(hub: Hub, how: str) -> None:
+    """Whatever was waited for: with the connection it is over, and nothing keeps what was known of it."""
+    hub.websockets._batched_timer.call_later = hub.reactor.callLater  # so that there is one for each
+    connection = hub.open()
+    before = set(hub.reactor.getDelayedCalls())
+    if how == "does not answer a close frame":
+        hub.service.send((CLOSE, 1, encode_close(4000, "")))
+        hub.reactor.turn()
+    else:
+        connection.send(b"\x82\0")
+    assert set(hub.reactor.getDelayedCalls()) - before
+    if how == "closes while it is failed":
+        connection.send(frame(8, b"\x03\xe8"))
+        assert connection.is_closing
+    connection.lose()
+    hub.reactor.turn()
+    assert not set(hub.reactor.getDelayedCalls()) - before
+
+
 @pytest.mark.parametrize("reason", ["\x1b[2Jbye\n", ""])
 def test_each_end_is_a_line_of_the_log(hub: Hub, log: list[str], reason: str) -> None:
     """Who it was, for how long, and how it ended: once, and without what would rewrite a terminal."""

@@ -23,6 +23,7 @@ from wshub.wire.payloads import decode_ready
 
 MAX_OUTPUT = 64 << 10  # bytes of output that are kept, the last ones
 ABOVE = 10  # descriptors below are where the child's are to be
+LOOK = 0.02  # seconds between two looks for the end of the child, where nobody tells
 
 
 @dataclass
@@ -91,10 +92,12 @@ class _Trial:
         finally:
             for fd in (*places, *high):
                 os.close(fd)
-        self._pidfd = os.pidfd_open(self._pid)
+        # A Python that is made to run anywhere may not have it: then one has to look again and again.
+        self._pidfd = os.pidfd_open(self._pid) if hasattr(os, "pidfd_open") else -1
         self._poll = select.poll()
         for fd in (self._from_child, self._out, self._pidfd):
-            self._poll.register(fd, select.POLLIN)
+            if fd >= 0:
+                self._poll.register(fd, select.POLLIN)
 
     def wait_until_ready(self, deadline: float, start_timeout: float) -> tuple[str, str]:
         """What is wrong, and a traceback if there is one; two empty strings once it is ready."""
@@ -133,7 +136,7 @@ class _Trial:
         with suppress(ProcessLookupError):
             os.killpg(self._pid, signal.SIGKILL)
         if self._status is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # one that has only just begun has no group yet
+            os.kill(self._pid, signal.SIGKILL)  # one that has only just begun has no group yet
             os.waitpid(self._pid, 0)
         os.set_blocking(self._out, False)
         with suppress(BlockingIOError):  # some stranger may still hold it
@@ -148,15 +151,21 @@ class _Trial:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        ready = [fd for fd, _ in self._poll.poll(1000 * left)]
+        ready = [fd for fd, _ in self._poll.poll(1000 * (left if self._pidfd >= 0 else min(left, LOOK)))]
         if self._out in ready and not self._read_output():
             self._poll.unregister(self._out)
         if self._from_child in ready:
             self._read_transactions()
-        elif self._pidfd in ready:  # only when it has nothing more to say
-            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-            self._poll.unregister(self._pidfd)
+        elif self._pidfd in ready or self._pidfd < 0:  # only when it has nothing more to say
+            self._look_for_its_end()
         return True
+
+    def _look_for_its_end(self) -> None:
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid:
+            self._status = os.waitstatus_to_exitcode(status)
+            if self._pidfd >= 0:
+                self._poll.unregister(self._pidfd)
 
     def _read_output(self) -> bytes:
         data = os.read(self._out, 1 << 16)

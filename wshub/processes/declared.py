@@ -9,6 +9,9 @@ from wshub.wire import RESTARTS, SLOW_CLIENTS
 MAX_FILES = 1000
 """The most files of a service that are watched."""
 
+MAX_SUBPROTOCOLS = 1000
+"""The most subprotocols of a service: for each client they are looked through."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -39,8 +42,11 @@ def parse_declared(lines: dict[str, str]) -> Declared:
     slow_clients = lines.get("slow_clients", "close")
     if slow_clients not in SLOW_CLIENTS:
         raise WireError("a READY whose slow_clients is none of " + ", ".join(SLOW_CLIENTS))
+    subprotocols = tuple(filter(None, lines.get("subprotocols", "").split(",")))
+    if len(subprotocols) > MAX_SUBPROTOCOLS:
+        raise WireError(f"a READY with {len(subprotocols)} subprotocols")
     return Declared(
-        subprotocols=tuple(filter(None, lines.get("subprotocols", "").split(","))),
+        subprotocols=subprotocols,
         restart=restart,
         slow_clients=slow_clients,
         on_request=lines.get("on_request") == "yes",

@@ -17,7 +17,20 @@ from wshub.processes.delivery import Delivery
 from wshub.processes.life import TABLE, Event, State
 from wshub.processes.pending import ENDED, LEFT, REFUSED, PendingRequests, Told
 from wshub.processes.socket import ABNORMAL_CLOSURE, RELOADED, SERVICE_DIED, Socket
-from wshub.wire import ACCEPT, CLOSE, FAILED, HEARTBEAT, NEWSOCKET, READY, REFUSE, REQUEST, RESUMED, SLOW, SYNC
+from wshub.wire import (
+    ACCEPT,
+    CLOSE,
+    FAILED,
+    HEARTBEAT,
+    MAX_TRACEBACK,
+    NEWSOCKET,
+    READY,
+    REFUSE,
+    REQUEST,
+    RESUMED,
+    SLOW,
+    SYNC,
+)
 from wshub.wire.batches import encode_columns
 from wshub.wire.payloads import decode_ready, encode_gone, encode_opening
 
@@ -277,7 +290,7 @@ class ServiceLink:
         elif kind == READY:
             self._become_ready(decode_ready(payload))
         elif kind == FAILED:
-            self.traceback = payload.decode(errors="replace")
+            self.traceback = payload[-MAX_TRACEBACK:].decode(errors="replace")
             self.happen(Event.FAILED)
         elif kind != HEARTBEAT:  # which is heard as any other byte is
             raise WireError(f"a transaction of the unknown kind {kind}")

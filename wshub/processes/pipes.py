@@ -5,6 +5,8 @@ Descriptors of our own, because Twisted's read 8 KiB at a time and write a turn 
 
 import fcntl
 import os
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,19 +51,21 @@ class PipeReader:
             self.close()
 
     def hold(self, is_held: bool) -> None:
-        """Read nothing for now, or read on. The end of the stream is noticed all the same."""
+        """Read nothing for now, not even the end of the stream, or read on."""
         if self.is_open:
             (self._poller.pause if is_held else self._poller.resume)(self._fd)
 
     def drain(self) -> None:
-        """Read whatever is left, when the process is no more."""
-        while self.is_open:
+        """Read whatever the process has left, when it is no more; not what a stranger adds who still has its pipe."""
+        left = count_bytes(self._fd) if self.is_open else 0
+        while self.is_open and left > 0:
             try:
                 data = _buffer.read(self._fd)
             except OSError:
                 return
             if not data:
                 return
+            left -= len(data)
             self._received(data)
 
     def close(self) -> None:
@@ -147,6 +151,11 @@ class PipeWriter(FileDescriptor):
             return 0
         except BrokenPipeError:  # the process has closed its end: that is noticed elsewhere, and nothing arrives now
             return sum(map(len, pieces))
+
+
+def count_bytes(fd: int) -> int:
+    """How many bytes there are to be read from a pipe at this moment."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def grow_pipe(fd: int) -> None:

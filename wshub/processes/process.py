@@ -87,11 +87,13 @@ class ServiceProcess(ProcessProtocol):
             for _ in range(2):
                 ends += os.pipe2(os.O_CLOEXEC)
             ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            ends.append(create_memory())
-            self._memory = SharedMemory(ends[-1])
+            ends += self._map_memory()
             if is_short_for_services(max(ends)):
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            child_reads, we_write, we_read, child_writes, nothing, memory = ends
+            child_reads, we_write, we_read, child_writes, nothing, *memory = ends
+            places: dict[int, Any] = {0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes}
+            if memory:
+                places[ARENA_FD] = memory[0]
             for fd in (we_write, we_read):
                 os.set_blocking(fd, False)
                 grow_pipe(fd)
@@ -100,19 +102,21 @@ class ServiceProcess(ProcessProtocol):
                 sys.executable,
                 [
                     *(sys.executable, "-P", "-m", "wshub.service", str(root), route, str(module)),
-                    *("arena=yes", *confinement.arguments),
+                    *("arena=yes" for _ in memory),
+                    *confinement.arguments,
                 ],
                 env=confinement.environment,
-                childFDs={0: nothing, 1: "r", 2: "r", FROM_HUB: child_reads, TO_HUB: child_writes, ARENA_FD: memory},
+                childFDs=places,
             ).pid
         except OSError:
             for fd in ends:
                 os.close(fd)
             self._give_memory_back()
             raise
-        for fd in (child_reads, child_writes, nothing, memory):
+        for fd in (child_reads, child_writes, nothing, *memory):
             os.close(fd)
-        link.share(self._memory.reader)
+        if self._memory:
+            link.share(self._memory.reader)
         self._writer = PipeWriter(reactor, we_write, link.pause, link.resume)
         self._reader = PipeReader(poller, we_read, self._received, link.end_of_stream)
         link.on_hold = self._reader.hold
@@ -140,6 +144,24 @@ class ServiceProcess(ProcessProtocol):
         pieces: Sequence[bytes | bytearray] = self._link.take_batch()
         if pieces:
             self._writer.send(self._memory.writer.put(pieces) if self._memory else pieces)
+
+    def _map_memory(self) -> list[int]:
+        """The descriptor of memory to share with it; none if the system has no such memory, which is no reason to fail.
+
+        Raise `OSError` if it is descriptors that are short, which its pipes and it would need as well.
+        """
+        descriptors: list[int] = []
+        try:
+            descriptors.append(create_memory())
+            self._memory = SharedMemory(descriptors[0])
+        except OSError as error:
+            for fd in descriptors:
+                os.close(fd)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._log.info("no shared memory, large messages go through the pipe as well: {error}", error=error)
+            return []
+        return descriptors
 
     def _give_memory_back(self) -> None:
         memory, self._memory = self._memory, None

@@ -17,6 +17,7 @@ from wshub.terminal import escape
 Fingerprint = tuple[int, int, int]
 NO_FILE: Fingerprint = (0, 0, 0)
 CLOCK_GRAIN = 20_000_000  # nanoseconds: a file's time may be a tick of the kernel's behind that of the clock
+MAX_LINES = 1000  # of a traceback that are logged, the last ones
 
 
 @dataclass(eq=False)
@@ -81,7 +82,7 @@ class Run:
 
     def log_failure(self, log: Logger, text: str) -> None:
         """Say in the log that the process did not start, and why in its own words."""
-        counts, lines = self.link.counts, [escape(line) for line in self.link.traceback.splitlines()]
+        counts, lines = self.link.counts, [escape(line) for line in self.link.traceback.splitlines()[-MAX_LINES:]]
         log.error("{name}: {text}", name=self.name, text=text)
         counts.last_error = self.last_line or counts.last_error
         if counts.recent and lines:
@@ -103,6 +104,6 @@ def fingerprint(file: Path) -> Fingerprint:
     """What changes when a file does; zeros for one that is gone."""
     try:
         status = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter at a name that no file can have
         return NO_FILE
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -21,14 +21,12 @@ from wshub.service.confine import confine
 from wshub.service.declare import declare, imported_files
 from wshub.service.fresh import FreshLoader, import_freshly
 from wshub.service.watcher import Watcher, end_with
-from wshub.wire import FAILED, FROM_HUB, READY, TO_HUB
+from wshub.wire import FAILED, FROM_HUB, MAX_TRACEBACK, READY, TO_HUB
 from wshub.wire.payloads import encode_ready
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
-
-MAX_TRACEBACK = 32 << 10  # bytes; the end of it is what tells
 
 
 def main(root: str, route: str, module_file: str, *options: str) -> int:
@@ -37,7 +35,8 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
     for fd in (FROM_HUB, TO_HUB):
         os.set_inheritable(fd, False)  # no program that the service starts can hold them open, or say anything
     given = dict(option.split("=", 1) for option in options)
-    hub, channel, is_ready = os.getppid(), Channel(), False
+    hub, own, channel, is_ready = os.getppid(), os.getpid(), Channel(), False
+    os.register_at_fork(after_in_child=channel.begin_anew)
     pipes = list(map(os.fstat, (FROM_HUB, TO_HUB)))
 
     def on_ready() -> None:
@@ -70,14 +69,15 @@ def main(root: str, route: str, module_file: str, *options: str) -> int:
         gc.freeze()  # what is here now stays: later collections need not look at it again
         serve(on_ready)
     except BaseException:  # SystemExit too: a service that exits while it starts does not start
-        if is_ready:
+        if is_ready or os.getpid() != own:
             raise
         channel.post(FAILED, 0, format_traceback())
         channel.flush()
         return 1
     finally:
         gc.unfreeze()  # at its end Python ends what it finds: a file that the module has open is written, and closed
-        end_with(hub)
+        if os.getpid() == own:  # and not a process that was forked, whose parent is no hub: it may end like any other
+            end_with(hub)
     return 0
 
 
@@ -114,6 +114,7 @@ def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[
     """Make a Service in the seed's style, with its queues."""
     queues.let_threads_end_quietly()
     receive_queue = queues.ReceiveQueue(channel, queues.ShutdownFlag())
+    os.register_at_fork(after_in_child=receive_queue._ready.clear)  # they are for this process to serve
     send_queue = queues.SendQueue(channel, receive_queue)
     service = cls(send_queue, receive_queue)
 

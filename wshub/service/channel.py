@@ -47,6 +47,17 @@ class Channel:
         """Use memory that is shared with the hub for what is large: see :mod:`wshub.arena`. To be called first."""
         self.reader, self._arena = BatchReader(ArenaReader(from_hub)), ArenaWriter(to_hub)
 
+    def begin_anew(self) -> None:
+        """Be the channel of a process that was just forked from the one whose it is, and may send as well.
+
+        What is queued is for the other one to send, and whoever was writing there is not here. Where the next stretch
+        of the arena begins, only one of them can know; while the kernel keeps apart what both write to the pipe.
+        """
+        self._outbox.clear()
+        self._size = 0
+        self._writing = allocate_lock()
+        self._arena = None
+
     def receive(self, timeout: float | None = None) -> list[Transaction] | None:
         """Wait for the hub: the transactions that came, or none after `timeout` seconds or a `wake`.
 

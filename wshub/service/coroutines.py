@@ -237,15 +237,21 @@ class _Source:
 
     def _read(self) -> None:
         try:
-            data = self._buffer.read(self._fd)
-        except BlockingIOError:
-            return
-        except OSError as error:  # the loop would log it, and call here again at once, for ever
+            is_over = not self._take_in()
+        except Exception as error:  # the loop would log it, and read on without what is lost now, or here for ever
             self.pause()
             self._end.set_exception(error)
             return
-        for body in self._reader.feed(data):
-            self._accept(decode_batch(body))
-        if not data:
+        if is_over:
             self.pause()
             self._end.set_result(None)
+
+    def _take_in(self) -> bool:
+        """Accept what has come. Return whether more may come."""
+        try:
+            data = self._buffer.read(self._fd)
+        except BlockingIOError:
+            return True
+        for body in self._reader.feed(data):
+            self._accept(decode_batch(body))
+        return bool(data)

@@ -26,6 +26,7 @@ class Inbound:
     transport: Any
     state: int
     STATE_OPEN: int
+    STATE_CLOSED: int
     data: bytes  # these three are Autobahn's: what is left of a read, and whether it is within something
     inside_message: bool
     current_frame: Any
@@ -70,7 +71,7 @@ class Inbound:
             data = self.wshub_frames.read(data, self.wshub_max_plain, self._wshub_take)
             if data:
                 self._dataReceived(data)
-        else:
+        elif self.state != self.STATE_CLOSED:  # over TLS more may come until the client has closed, too: for nobody
             self._dataReceived(self.wshub_frames.give_back() + data)
 
     # Messages.

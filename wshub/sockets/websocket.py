@@ -85,6 +85,8 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
     closeHandshakeTimeout: float
     wshub_end: Any = None
     """The timer that drops a connection which does not get rid of its last bytes."""
+    wshub_patience: Any = None
+    """The timer that waits no longer for the service, once the client has broken the protocol."""
     wshub_pings: Rate | None = None
     wshub_began: float | None = None
     """When it was opened, if somebody wants to know how long ago that was when it ends."""
@@ -158,8 +160,9 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
         self._wshub_stop_polling()
         self.wshub_stay()
         super().connectionLost(reason)
-        if self.wshub_end:
-            self.wshub_end.cancel()
+        for timer in (self.wshub_end, self.wshub_patience, self.closeHandshakeTimeoutCall):
+            if timer:
+                timer.cancel()  # or it would keep all of this until then
         if self.wshub_backlog is not None:
             self.wshub_link.counts.dropped[CLOSED_MEANWHILE] += self.wshub_backlog.clear()
             self.wshub_backlog = None
@@ -215,10 +218,16 @@ class HubProtocol(Inbound, Moving, Outbound, WebSocketServerProtocol):  # type: 
             self.wshub_log("broke the protocol", f"{code}, {reason}", code)
             self.failedByMe = True
             self.state = self.STATE_CLOSING
-            self.factory._batched_timer.call_later(self.closeHandshakeTimeout, self.wshub_synced)
+            self.wshub_patience = self.factory._batched_timer.call_later(
+                self.closeHandshakeTimeout, self._wshub_wait_no_longer
+            )
             self.wshub_link.sync(self.wshub_id)
         elif not self._wshub_is_failing():
             super()._fail_connection(code, reason)
+
+    def _wshub_wait_no_longer(self) -> None:
+        self.wshub_patience = None
+        self.wshub_synced()
 
     def wshub_synced(self) -> None:
         """Called by the link: the service has answered."""

@@ -102,5 +102,11 @@ MAX_MESSAGE = MAX_BATCH // 2
 MAX_ADDRESS = 1 << 20
 """The most socket ids of a multicast: more than there can be, and each takes the hub a hundred bytes for a moment."""
 
+MAX_TRACEBACK = 32 << 10
+"""The longest traceback, in bytes; the end of it is what tells."""
+
+MAX_READY = 4 << 20
+"""The largest READY, in bytes: tens of thousands of files."""
+
 PIPE_SIZE = 1 << 20
 """What a pipe is grown to, and the most that is read from it at once, in bytes; Linux lets any user have so much."""

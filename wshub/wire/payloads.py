@@ -9,7 +9,7 @@ from collections.abc import Collection
 from struct import Struct, pack, unpack_from
 
 from wshub.errors import WireError
-from wshub.wire import BINARY, CLOSE, DATA, MAX_ADDRESS, NEWSOCKET, REQUEST, RESUMED, SLOW
+from wshub.wire import BINARY, CLOSE, DATA, MAX_ADDRESS, MAX_READY, NEWSOCKET, REQUEST, RESUMED, SLOW
 from wshub.wire.batches import decode_columns
 
 TYPE_CHECKING = False  # typing itself would cost every service a megabyte
@@ -143,7 +143,9 @@ def encode_ready(declared: dict[str, str]) -> bytes:
 
 
 def decode_ready(payload: bytes) -> dict[str, str]:
-    """What READY declares; raise `WireError` if it is not text."""
+    """What READY declares; raise `WireError` if it is not text, or too much of it."""
+    if len(payload) > MAX_READY:
+        raise WireError(f"a READY of {len(payload)} bytes")
     try:
         lines = payload.decode().split("\n")
     except UnicodeDecodeError:
