@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 MAIN = """
 daemon off;
 pid nginx.pid;
-error_log stderr;
+error_log stderr info;
 {user}
 load_module {stream};
 events {{}}
@@ -180,9 +180,10 @@ def test_too_many_of_one_address_behind_nginx(
 
 def test_hub_behind_nginx_is_killed(start_nginx: StartNginx, tmp_path: Path) -> None:
     """Fault: kill -9 of a hub behind nginx. Seen: its clients see the end, others get 502; a new hub serves at once."""
-    port = find_free_port()
-    options = configure(tmp_path)
-    hub = HubProcess(tmp_path, *options, port=f"tcp:{port}:interface=127.0.0.1")
+    port, folder = find_free_port(), tmp_path / "hub"
+    folder.mkdir()
+    options = configure(folder)
+    hub = HubProcess(folder, *options, port=f"tcp:{port}:interface=127.0.0.1")
     try:
         hub.save("whoami.py", WHOAMI)
         nginx = start_nginx("nginx.conf", f"127.0.0.1:{port}")
@@ -195,7 +196,7 @@ def test_hub_behind_nginx_is_killed(start_nginx: StartNginx, tmp_path: Path) -> 
         assert nginx.upgrade("/whoami").status == 502
     finally:
         hub.kill()
-    hub = HubProcess(tmp_path, *options, port=f"tcp:{port}:interface=127.0.0.1")
+    hub = HubProcess(folder, *options, port=f"tcp:{port}:interface=127.0.0.1")
     try:
         with nginx.connect("/whoami") as client:
             assert client.recv(WAIT) == CLIENT

@@ -64,6 +64,8 @@ SLOW = {
         import wshub
 
         class Service(wshub.Service):
+            slow_clients = "pause"
+
             def on_open(self, client):
                 time.sleep(3)
 
@@ -75,6 +77,8 @@ SLOW = {
         import wshub
 
         class Service(wshub.AsyncService):
+            slow_clients = "pause"
+
             async def on_open(self, client):
                 time.sleep(3)
 
@@ -87,6 +91,8 @@ SLOW = {
         import Services
 
         class Service(Services.Service):
+            slow_clients = "pause"
+
             def run(self):
                 while not self.shutdownFlag.is_set():
                     try:
