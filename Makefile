@@ -5,7 +5,7 @@
 # make docs   the documentation as a site, in build/site
 # make fuzz   mutated inputs for the parsers, for a minute each; make fuzz SECONDS=600
 # make conformance (or conformance-quick)   the Autobahn test suite
-# make soak   the long forms of tests, for more than two hours: a thousand starts, ten thousand clients, churn
+# make soak   the long forms of tests, for more than two hours: a thousand starts, ten thousand clients, churn, reloads
 # make bench (or bench-quick)               beside other servers, in .venv-bench
 
 PYTHON ?= python3
@@ -46,7 +46,7 @@ fuzz: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	WSHUB_TEST_STARTS=1000 WSHUB_TEST_LONG=1 $(BIN)/python -m pytest -s -v tests/end_to_end \
-		-k "many_starts or idle_connections or churn_of or that_sleeps or stop_with_many"
+		-k "many_starts or idle_connections or churn_of or that_sleeps or stop_with_many or reloads_under_load"
 
 conformance: $(VENV)/.installed
 	$(BIN)/python conformance/run.py

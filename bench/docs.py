@@ -6,7 +6,7 @@ from typing import Any
 
 from bench import machine, plots
 from bench.plots import Bar
-from bench.report import COLUMNS, short
+from bench.report import COLUMNS, FULL, short
 
 FOLDER = Path(__file__).parent.parent / "docs"
 PAGE = "explanation/performance.md"
@@ -99,11 +99,18 @@ def describe(run: Any, images: list[str]) -> str:
                 cells.append(
                     spread_cell(found, short) if column.has_spread else short(found["median"]) if found else "–"
                 )
+                if column.metric == "rate" and is_limited_by_load(each["summary"]):
+                    cells[-1] += "*"
             rows.append([system, *cells])
         heads = ["system", *(f"{c.title} (min–max)" if c.has_spread else c.title for c in columns)]
         notes = [f"{system}: {why}.\n" for system, why in line["missing"].items()]
         parts += [f"### {name}\n", f"{line['about']}.\n", *([markdown(heads, rows)] if rows else []), *notes]
     return "\n".join(parts)
+
+
+def is_limited_by_load(summary: Any) -> bool:
+    """Whether the load generator had nothing left to give: a star says so, as on the terminal."""
+    return "client_cores" in summary and summary["client_cores"]["median"] > FULL
 
 
 def spread_cell(found: dict[str, float] | None, show: Any) -> str:

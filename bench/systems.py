@@ -98,7 +98,7 @@ def make_systems(twistd: Path) -> dict[str, System]:
     systems = [
         System("wshub", "a service with handlers, in its own process", hub, missing=no_hub),
         System("wshub-asyncio", "a service with coroutines", hub, "/asyncio_echo", missing=no_hub),
-        System("wshub-classic", "a service in the original's style", hub, "/classic_echo", missing=no_hub),
+        System("wshub-classic", "a service of the classic style", hub, "/classic_echo", missing=no_hub),
         System("autobahn", "in one process", script("autobahn_server.py"), missing=without("autobahn")),
         System("websockets", "in one process, uvloop", script("websockets_server.py"), missing=no_websockets),
         System("picows", "in one process, uvloop", script("picows_server.py", "buffer"), missing=no_picows),

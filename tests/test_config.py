@@ -33,7 +33,7 @@ def from_toml(folder):
 
 
 def test_defaults(folder):
-    """Without any setting: the seed's port, the packaged examples, no deflate, 1 MiB, the hub's own pages."""
+    """Without any setting: port 12345, the packaged examples, no deflate, 1 MiB, the hub's own pages."""
     settings = make_settings({})
     assert settings == Settings(
         port=("12345",),

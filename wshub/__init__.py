@@ -9,8 +9,9 @@ This module is imported by every service process, so it imports nothing itself: 
 `Service`           base class of a service written with handlers: ``on_open``, ``on_message``, ``on_close``
 `AsyncService`      the same hooks as coroutines, on asyncio
 `Client`            one connected client, as a service sees it
+`Sent`              what became of a message to a client, as far as a service can know
 `Request`           a client that wants to connect; `Accept` and `Refuse` are the answers to it
-`Subscribable`      the classic services' event system: subscribe, unsubscribe, sendEvent
+`Subscribable`      the event system of classic services: subscribe, unsubscribe, sendEvent
 ==================  ==============================================================================================
 """
 

@@ -41,8 +41,8 @@ Begin with:
   wshub call /hello        talks to it, from another terminal
   wshub dev                serves them and reloads what you save
 
-Exit status: 0 all is well, 1 a service or a setting is wrong, 2 the command line is, 130 Ctrl-C.
-`wshub call` has more: see its --help."""
+Exit status: 0 all is well, 1 a service or a setting is wrong, 2 the command line is, 3 there was no connection,
+130 Ctrl-C."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 from wshub.errors import ServiceNotFound
 
 FOLDER_MODULE = "ws_service"
-"""The module that serves a folder's own URL; the seed's name for it."""
+"""The module that serves a folder's own URL; the name is the original WebSocketServer's."""
 
 MAX_DEPTH = 32
 """The most segments in a route. A tree that deep is a mistake or an attack."""

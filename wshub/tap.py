@@ -21,7 +21,7 @@ from wshub.hub import Hub
 from wshub.monitoring.admin_endpoint import parse_admin
 from wshub.monitoring.logs import make_observer, observe, wants_colours
 
-DESCRIPTORS_BESIDES = 1000  # those of services, seven each while one starts, and of the hub itself
+DESCRIPTORS_BESIDES = 1000  # those of services, five each and a few more while one starts, and of the hub itself
 
 
 class Options(UsageOptions):
@@ -54,7 +54,7 @@ class Options(UsageOptions):
         self._given["document_root"] = parse_path_option("document-root", folder)
 
     def opt_tls_cert(self, file: str) -> None:
-        """PEM file with the certificate of port numbers, which then speak TLS; read again at SIGHUP."""
+        """PEM file with the certificate for port numbers, which then speak TLS; read again at SIGHUP."""
         self._given["tls_cert"] = parse_path_option("tls-cert", file)
 
     def opt_tls_key(self, file: str) -> None:
@@ -77,19 +77,19 @@ class Options(UsageOptions):
             raise UsageError(f"--max-message-size {error}") from None
 
     def opt_origin(self, origin: str) -> None:
-        """Origin besides the hub's own whose pages may connect, https://*.example.org or * too; may be repeated."""
+        """Origin besides the hub's own whose pages may connect: https://*.example.org, * for any; may be repeated."""
         self._given["origins"] = (*self._given.get("origins", ()), origin)
 
     def opt_trusted_proxy(self, network: str) -> None:
-        """Address or network of a proxy whose X-Forwarded headers are believed; may be repeated."""
+        """Address or network of a proxy that may say who the client is; may be repeated."""
         self._given["trusted_proxies"] = (*self._given.get("trusted_proxies", ()), network)
 
     def opt_service_user(self, name: str) -> None:
-        """User that services run as; for a hub that is started as root."""
+        """User that services run as, for a hub that is started as root. [default: the hub's own]"""
         self._given["service_user"] = name
 
     def opt_admin(self, endpoint: str) -> None:
-        """Where metrics, health and the state of services can be read: unix:PATH, or a port of 127.0.0.1."""
+        """Where the console, metrics, health and the state of services are: unix:PATH, or a port of 127.0.0.1."""
         self._given["admin"] = endpoint
 
     def opt_log_format(self, log_format: str) -> None:
@@ -97,7 +97,7 @@ class Options(UsageOptions):
         self._given["log_format"] = log_format
 
     def opt_config(self, file: str) -> None:
-        """TOML file with these settings and more. The command line overrides it."""
+        """TOML file with these settings and more. Options on the command line override it."""
         self._config = parse_path_option("config", file)
 
     def opt_version(self) -> None:

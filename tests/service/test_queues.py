@@ -1,4 +1,4 @@
-"""Services in the seed's style: the two queues on real pipes, and whole services in processes of their own."""
+"""Classic services: the two queues on real pipes, and whole services in processes of their own."""
 
 import queue
 from time import monotonic
@@ -63,7 +63,7 @@ def get_items(queues, count):
 
 
 def test_names_of_the_seed():
-    """The modules that the seed's services import have the seed's names, in both sets of constants."""
+    """The modules that classic services import have the original's names, in both sets of constants."""
     assert Services.Service is ClassicService
     assert WebSockets.WebSocketTransaction is WebSocketTransaction
     assert (Transaction.NEWSOCKET, Transaction.DATA, Transaction.CLOSE) == (0, 1, 2)
@@ -71,7 +71,7 @@ def test_names_of_the_seed():
 
 
 def test_transaction_has_what_it_was_made_of():
-    """Type, socket id and data, by position or by the seed's names."""
+    """Type, socket id and data, by position or by the original's names."""
     for transaction in (Transaction(1, 7, "x"), Transaction(transactionType=1, socketId=7, data="x")):
         assert (transaction.transactionType, transaction.socketId, transaction.data) == (1, 7, "x")
     assert repr(Transaction(1, 7, "x")) == "WebSocketTransaction(1, 7, 'x')"
@@ -500,7 +500,7 @@ def test_service_without_run(queues):
 
 
 def test_service_has_what_the_seed_gave_it(queues):
-    """The constructor takes the two queues and leaves them, and the flag, where the seed did."""
+    """The constructor takes the two queues and leaves them, and the flag, where the original did."""
     service = ClassicService(queues.send_queue, queues.receive_queue)
     assert service.sendQueue is queues.send_queue
     assert service.recvQueue is queues.receive_queue
@@ -880,7 +880,7 @@ def test_run_that_raises(start_service, error):
 
 
 def test_unknown_client_is_a_key_error(start_service):
-    """The seed's most common mistake, a dictionary without the socket id, ends the process like that too."""
+    """The classic mistake, a dictionary without the socket id, ends the process like that too."""
     service = start_service(
         """
         import Services

@@ -1,4 +1,4 @@
-"""The seed's event system."""
+"""The original WebSocketServer's event system."""
 
 import pytest
 from hypothesis import given
@@ -194,7 +194,7 @@ def test_event_sent_while_another_is_being_sent(subject):
 
 
 def test_overridden_methods_are_extended():
-    """A subclass may wrap subscribe and unsubscribe, as the seed's documentation says."""
+    """A subclass may wrap subscribe and unsubscribe, as the original's documentation says."""
 
     class Room(Subscribable):
         def subscribe(self, obj, callback):

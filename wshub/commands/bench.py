@@ -1,7 +1,7 @@
 """Loads a WebSocket echo for a few seconds: messages a second, and how long they take to come back.
 
-Each connection keeps a number of messages in flight and sends the next when one is back. It is one Python process: it
-says so when the client itself is what was measured.
+Each connection keeps a number of messages in flight and sends the next when one is back. It is one Python process, and
+says so if it was itself the limit.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Asks a running hub to reload services, and says what came of it.
 
-Without a PATH, those are reloaded whose files have changed. The hub needs an admin interface: see --admin.
+Without a PATH, those are reloaded whose files have changed. The hub needs an admin interface: see --admin. Its token,
+if it wants one, is the admin_token of --config, or else the environment variable HUB_ADMIN_TOKEN.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A service's process: the only place that spawns, signals and reaps.
 
 The child has descriptors 0 to 4: no input, stdout and stderr, which are logged by the line, and the two pipes of
-:mod:`wshub.wire`; and for a moment a fifth, the memory of :mod:`wshub.arena`.
+:mod:`wshub.wire`; and for a moment descriptor 5, the memory of :mod:`wshub.arena`.
 
 A process is told to finish by closing its input. If it has not by then, TERM comes after a while, and KILL a little
 later, to its whole process group. When it exits, whatever it has left behind in its group is killed too.

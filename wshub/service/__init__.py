@@ -14,8 +14,8 @@
 `handlers`       `wshub.Service`: hooks are plain methods
 `coroutines`     `wshub.AsyncService`: hooks are coroutines, on asyncio
 `timers`         ``call_later`` and ``call_every`` without asyncio
-`queues`         the two queues of the seed's services, on the pipes
-`subscribable`   the seed's event system
-`classic/`       the modules that the seed's services import: ``Services``, ``WebSockets``
+`queues`         classic services, in the style of the original WebSocketServer: their two queues, on the pipes
+`subscribable`   the original WebSocketServer's event system
+`classic/`       the modules that classic services import: ``Services``, ``WebSockets``
 ===============  ======================================================================================
 """

@@ -2,7 +2,8 @@
 
 The hub starts it with its pipes in place. It says READY once the first client may come, or FAILED and why there will be
 none, and serves until the hub closes the pipe. Its exit status is then 0; 1 if it never got ready. stdout and stderr
-are the author's own: the hub logs them. NAME=VALUE are limits (`wshub.service.confine`), and the hub's `hang_timeout`.
+are the author's own: the hub logs them. NAME=VALUE are limits (`wshub.service.confine`), the hub's `hang_timeout`, and
+``arena=yes`` where there is memory that is shared with the hub (`wshub.arena`).
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def load(module_file: str, name: str, channel: Channel) -> tuple[Callable[[Calla
 
 
 def load_classic(cls: Any, queues: Any, channel: Channel) -> Callable[[Callable[[], None]], None]:
-    """Make a Service in the seed's style, with its queues."""
+    """Make a classic Service, with its queues."""
     queues.let_threads_end_quietly()
     receive_queue = queues.ReceiveQueue(channel, queues.ShutdownFlag())
     os.register_at_fork(after_in_child=receive_queue._ready.clear)  # they are for this process to serve

@@ -24,25 +24,39 @@ class HookedService:
     """The clients of a service, by id, and what can be done with all of them."""
 
     subprotocols: tuple[str, ...] = ()
-    """What the service speaks, in order of preference (RFC 6455, section 1.9)."""
+    """What the service speaks, in order of preference (RFC 6455, section 1.9). Each is a token of RFC 9110."""
 
     slow_clients = "close"
-    """What happens when more than the hub's `max_backlog` waits for a client that does not read: `close` it with 1013,
-    `drop-oldest` or `drop-newest` message, or `pause` the whole service's sending until there is room."""
+    """What happens when more than the hub's `max_backlog` waits for a client that does not read.
+
+    ``close``: it is closed with 1013; ``drop-oldest``, ``drop-newest``: such messages are dropped; ``pause``: the whole
+    service waits until there is room.
+    """
+
     lifetime: str = "lazy"
-    """``lazy``: started by its first client; ``eager``: by the hub when it starts. A plain assignment in the class."""
+    """``lazy``: its first client starts it; ``eager``: the hub does when it starts.
+
+    The hub reads it from the source, so it has to be a plain assignment in the class itself.
+    """
 
     restart: str = "transient"
-    """After which of its ends the hub is to start it anew: ``permanent``, ``transient`` or ``temporary``."""
+    """What follows its death.
+
+    ``permanent``: the hub starts it again, even if it has ended by itself; ``transient``: its next client does;
+    ``temporary``: nobody does until its file changes.
+    """
 
     hang_timeout: float | None = None
-    """Seconds without a sign of life after which the process is killed; 0 for never, None for the hub's setting."""
+    """Seconds without a sign of life after which the process is killed; 0 for never, None for the hub's setting.
+
+    A hook may take longer: a thread of its own gives the signs.
+    """
 
     resumes: bool = False
     """Whether it takes over the clients of the process that it replaces: `on_open` gets them as ``client.resumed``."""
 
     idle_timeout: float | None = None
-    """Seconds without clients after which the service finishes; 0 for never, None for the hub's setting."""
+    """Seconds without clients after which the service is asked to finish; 0 for never, None for the hub's setting."""
 
     clients: dict[int, Client]
     """The clients that are connected, by `Client.id`."""

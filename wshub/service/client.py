@@ -40,8 +40,7 @@ class Reached(int):
 class Client:
     """One connected client. `state` is the service's own: any attribute may be set on it.
 
-    Attributes: `id`, an int, unique within the service process; `address`, a pair of host and port; `path` and `query`
-    of the URL, as they were sent; `headers`, by name in lower case; `subprotocol`, the one agreed upon, or None.
+    `path`, `query`, `headers`, `cookies` and `address` are those of the request with which it connected.
     """
 
     __slots__ = ("_channel", "_opening", "_state", "id", "inbox", "is_closing", "is_open", "is_slow")
@@ -54,7 +53,7 @@ class Client:
         self.is_open = True
         """False once either side has closed: nothing can be sent, and no message comes any more."""
         self.is_closing = False
-        """True once the service has called `close`."""
+        """True once the service has closed it, by `close` or because a hook raised."""
         self.is_slow = False
         """True while messages for it wait in the hub, because it does not read as fast as it is sent to."""
         self.inbox: Any = None  # AsyncService's: what waits for this client's turn
@@ -63,7 +62,7 @@ class Client:
         self._channel = channel
 
     def send(self, data: Message) -> Sent:
-        """Send a message: text if `data` is `str`, else binary. Return what became of it, false if nothing; never wait.
+        """Send a message: text if `data` is `str`, else binary. Return what became of it; do not wait for the client.
 
         Raise `TypeError` if it is neither, `ValueError` at text that has no UTF-8 form or at more than 32 MiB.
         """
@@ -92,7 +91,7 @@ class Client:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of the peer."""
+        """Host and port of the client, or of a proxy that the hub does not trust; ``("", 0)`` on a Unix socket."""
         host, port = self._opening[:2]
         return host, port
 
@@ -108,7 +107,7 @@ class Client:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The handshake request's headers by name, in lower case."""
+        """The handshake request's headers by name, in lower case; values of one name are joined by ``, ``."""
         # Kept as one text, because a thousand idle clients have a thousand of it.
         return parse_headers(self._opening[4])
 

@@ -32,7 +32,7 @@ class AsyncService(HookedService):
     """
 
     async def on_start(self) -> None:
-        """Called once, before the first client."""
+        """Called once, before the first client. What it raises keeps the service from starting."""
 
     async def on_request(self, request: Request) -> Accept | None:
         """Called before a client is let in, if the class has it. Return None or a `wshub.Accept` to let it in, raise a
@@ -57,7 +57,10 @@ class AsyncService(HookedService):
         """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
 
     async def on_stop(self) -> None:
-        """Called once, after the last client: the process exits when it returns."""
+        """Called once, at the end, when no other hook runs any more: the process exits when it returns.
+
+        All clients have gone by then, unless the hub was killed: then their `on_close` comes after it, with 1006.
+        """
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
         """Call ``call(*args)``, a function or a coroutine function, once, after `seconds`. Return a task to cancel.

@@ -12,8 +12,8 @@ from wshub.wire import LIFETIMES, RESTARTS, SLOW_CLIENTS
 def declare(service: object, hang_timeout: float) -> dict[str, str]:
     """The lines of READY for a service, or for its class; `hang_timeout` is the hub's, in seconds.
 
-    Raise `TypeError` or `ValueError` at what cannot be declared. A method of one of these names is none of them: the
-    seed's services may have one.
+    Raise `TypeError` or `ValueError` at what cannot be declared. A method of one of these names declares nothing:
+    classic services may have one.
     """
     declared = {"subprotocols": declared_subprotocols(service)}
     restart = getattr(service, "restart", "transient")

@@ -26,7 +26,7 @@ class Service(HookedService):
     """
 
     def on_start(self) -> None:
-        """Called once, before the first client."""
+        """Called once, before the first client. What it raises keeps the service from starting."""
 
     def on_request(self, request: Request) -> Accept | None:
         """Called before a client is let in, if the class has it. Return None or a `wshub.Accept` to let it in, raise a
@@ -49,7 +49,10 @@ class Service(HookedService):
         """Called exactly once for each `on_open`; `code` is 1005 if there was none, 1006 if the connection broke."""
 
     def on_stop(self) -> None:
-        """Called once, after the last client: the process exits when it returns."""
+        """Called once, at the end: the process exits when it returns.
+
+        All clients have gone by then, unless the hub was killed: then their `on_close` comes after it, with 1006.
+        """
 
     def call_later(self, seconds: float, call: Callable[..., Any], *args: Any) -> Timer:
         """Call ``call(*args)`` once, after `seconds`. Return a timer whose `cancel` takes it back."""

@@ -1,6 +1,7 @@
-"""The two queues of the seed's services, on the pipes: no thread of their own between `put` and the hub.
+"""The two queues of classic services, as the original WebSocketServer has them, on the pipes.
 
-They have the methods of `multiprocessing.Queue` and `queue.Queue`. Any thread may use them.
+They have the methods of `multiprocessing.Queue` and `queue.Queue`. Any thread may use them. What is put is written at
+once; while there is more to read, it may wait for `LINGER`, so that the answers to many messages are one write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TYPE_CHECKING = False  # typing itself would cost every service a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
-KINDS = (NEWSOCKET, DATA, CLOSE, SYNC)  # what such a service knows; the first three are the seed's
+KINDS = (NEWSOCKET, DATA, CLOSE, SYNC)  # what such a service knows; the first three are the original's
 NEVER_SENT = (1005, 1006)  # close codes that stand for the absence of one (RFC 6455, section 7.4.1)
 LINGER = 0.002  # seconds that a transaction may wait for company; a frame at 60 Hz has 0.016
 
@@ -73,7 +74,10 @@ class ReceiveQueue:
         shutdown_flag.queue = self
 
     def get(self, block: bool = True, timeout: float | None = None) -> WebSocketTransaction:
-        """Take the next transaction. Raise `queue.Empty` if none comes in time, `ShutDown` if none will come."""
+        """Take the next transaction; wait for it at most `timeout` seconds, None for as long as it takes.
+
+        Raise `queue.Empty` if none comes in time, `ShutDown` if none will come any more.
+        """
         self._answer_syncs()
         try:
             kind, socket_id, payload = self._ready.popleft()
@@ -161,7 +165,10 @@ class SendQueue:
         threading.Thread(target=self._flush_what_lingers, daemon=True, name="wshub-flush").start()
 
     def put(self, item: WebSocketTransaction, block: bool = True, timeout: float | None = None) -> None:
-        """Send a transaction. Raise `TypeError` or `ValueError` if it is none that can be sent."""
+        """Send a transaction. Raise `TypeError` or `ValueError` if it is none that can be sent.
+
+        It does not wait for the client: `block` and `timeout` are there for the sake of `queue.Queue`'s users.
+        """
         kind, data = item.transactionType, item.data
         if not isinstance(item.socketId, int) or not 0 < item.socketId < 1 << 64:
             raise ValueError(f"{item.socketId!r} is not the id of a socket")

@@ -55,7 +55,10 @@ class Request:
 
     @property
     def origin(self) -> str | None:
-        """Of which origin the page is that connects, such as ``https://example.org``; None if it is no browser's."""
+        """The origin of the page that connects, such as ``https://example.org``, or ``null`` if it has none.
+
+        None if no browser sent the request.
+        """
         return self.headers.get("origin")
 
     def __repr__(self) -> str:

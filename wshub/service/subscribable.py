@@ -1,4 +1,4 @@
-"""The seed's event system, inspired by the subscriptions of Knockout."""
+"""The original WebSocketServer's event system, inspired by the subscriptions of Knockout."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Subscribable:
         """Call every subscriber, then every silent one, with `event`.
 
         Subscribers may come and go while it does: one that has gone by its turn is not called, one that has just come
-        waits for the next event.
+        waits for the next event. What a callback raises goes to the caller, and the rest are not called.
         """
         groups = [
             (subscribers, list(subscribers.items())) for subscribers in (self.subscribers, self.silentSubscribers)

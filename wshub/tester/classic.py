@@ -1,4 +1,4 @@
-"""What makes a service of the classic style go in a test: a thread, which waits for what the test does."""
+"""What makes a classic service go in a test: a thread, which waits for what the test does."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ POLLS = 3  # times in a row that a service has looked into its queue in vain: so
 
 
 class ClassicDriver:
-    """Runs a service of the classic style in a thread, and waits each time until it asks for what is next."""
+    """Runs a classic service in a thread, and waits each time until it asks for what is next."""
 
     def __init__(self, cls: type[ClassicService], channel: NotingChannel) -> None:
         self._error: BaseException | None = None

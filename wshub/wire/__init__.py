@@ -32,8 +32,8 @@ service maps and closes before anything else.
 NEWSOCKET         0     service lines: host, port, path, query, subprotocol or nothing, then headers ``name: value``
 DATA              1     both    a text message as UTF-8
 CLOSE             2     both    code: u16 big-endian, reason: UTF-8, at most 123 bytes; the body of RFC 6455,
-                                section 5.5.1. To a service: exactly one for each NEWSOCKET, nothing after it; or for
-                                a REQUEST, see below
+                                section 5.5.1. To a service: one for each NEWSOCKET and RESUMED, nothing after it;
+                                or for a REQUEST, see below
 BINARY            3     both    a binary message
 MULTICAST         4     hub     count: u32, then that many socket ids: u64, then a text message; socket id 0
 MULTICAST_BINARY  5     hub     the same with a binary message

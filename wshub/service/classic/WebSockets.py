@@ -1,4 +1,4 @@
-"""The seed's module of the same name, for services that do ``import WebSockets``."""
+"""The original WebSocketServer's module of the same name, for services that do ``import WebSockets``."""
 
 from wshub.service.queues import WebSocketTransaction
 
