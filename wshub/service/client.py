@@ -107,7 +107,7 @@ class Client:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The handshake request's headers by name, in lower case; values of one name are joined by a comma and a space."""
+        """The handshake request's headers by name, in lower case; values of one name have a comma between them."""
         # Kept as one text, because a thousand idle clients have a thousand of it.
         return parse_headers(self._opening[4])
 
