@@ -1,7 +1,10 @@
 """Certificates such as an authority gives them, made with the command ``openssl``."""
 
+import select
 import shutil
+import ssl
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,21 @@ def run_openssl(*arguments: str) -> None:
     """Run the command."""
     assert shutil.which("openssl"), "there is no openssl here: install the package openssl"
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def take_tickets(connection: ssl.SSLSocket) -> None:
+    """Read what a server of TLS 1.3 sends when the handshake is over (RFC 8446, section 4.6.1): its session tickets.
+
+    To be called before one thread reads and another writes. Before 3.13 Python's `ssl` has no lock for that, and what
+    is written while OpenSSL deals with a ticket may be lost.
+    """
+    patience = 2.0  # seconds; they come within a millisecond
+    connection.setblocking(False)
+    while connection.version() == "TLSv1.3" and select.select([connection], [], [], patience)[0]:
+        with suppress(ssl.SSLWantReadError):
+            connection.recv(1)
+        patience = 0.05
+    connection.setblocking(True)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from websockets.sync.client import ClientConnection, connect
 
 from .harness import WAIT, Response, eventually, find_free_port, make_upgrade
-from .openssl import EC, run_openssl
+from .openssl import EC, run_openssl, take_tickets
 
 CHECKOUT = Path(__file__).parents[2]
 DEPLOY = CHECKOUT / "deploy"
@@ -63,11 +63,11 @@ class Proxy:
 
     def connect(self, path: str, client: str = CLIENT, headers: dict[str, str] | None = None) -> ClientConnection:
         """A client with an address, and headers that it may or may not write."""
-        url = f"wss://{NAME}:{self.port}{path}"
+        connection = self.make_context().wrap_socket(self.open_socket(client), server_hostname=NAME)
+        take_tickets(connection)
         return connect(
-            url,
-            sock=self.open_socket(client),
-            ssl=self.make_context(),
+            f"ws://{NAME}:{self.port}{path}",
+            sock=connection,
             proxy=None,
             compression=None,
             additional_headers=headers,

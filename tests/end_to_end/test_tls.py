@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from .harness import WAIT, HubProcess, RudeClient, find_free_port, make_upgrade, read_response
-from .openssl import Authority, run_openssl
+from .openssl import Authority, run_openssl, take_tickets
 from .test_front_door import make_client_hello
 from .test_load import resident
 
@@ -58,8 +58,10 @@ def connect_to(
     context = ssl.create_default_context(cafile=str(authority.root))
     if version:
         context.minimum_version = context.maximum_version = version
-    url = f"wss://127.0.0.1:{hub.port}{path}"
-    return connect(url, ssl=context, compression=None, proxy=None, open_timeout=WAIT, max_size=None)
+    connection = context.wrap_socket(hub.open_socket(), server_hostname="127.0.0.1")
+    take_tickets(connection)
+    url = f"ws://127.0.0.1:{hub.port}{path}"
+    return connect(url, sock=connection, compression=None, proxy=None, open_timeout=WAIT, max_size=None)
 
 
 def name_of(client: ClientConnection) -> str:
